@@ -1,0 +1,56 @@
+"""One round inline: for installations that have cron and no Celery, and for trying things out."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from digest import sending, tasks
+from papers import fetching
+
+
+class Command(BaseCommand):
+    help = (
+        "Does one round: reads the sources that are due, closes editions, assembles the digests "
+        "that are due and sends them, and sends confirmations and other service mails. "
+        "Run it every minute from cron where no Celery worker runs."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--now",
+            type=moment,
+            metavar="ISO-8601",
+            help="act as if it were this moment, as 2026-11-23T07:00+01:00; UTC if no offset",
+        )
+        parser.add_argument("--no-fetch", action="store_true", help="do not ask the sources")
+
+    def handle(self, *args: Any, now: datetime | None, no_fetch: bool, **options: Any) -> None:
+        moment = now or timezone.now()
+        fetching.ensure_sources()
+        if not no_fetch:
+            fetches = fetching.fetch_due(moment)
+            failed = [fetch for fetch in fetches if fetch.status == fetch.Status.FAILED]
+            self.stdout.write(f"fetched {len(fetches) - len(failed)}, failed {len(failed)}")
+        broken = tasks.prepare(moment)
+        ended = tasks.send_all(moment)
+        counts = ", ".join(f"{state} {count}" for state, count in sorted(ended.items()))
+        self.stdout.write(f"digests: {counts or 'none due'}")
+        waiting = sending.batches_due(moment)
+        if broken or waiting:
+            raise CommandError(f"unfinished: {', '.join(broken) or 'digests are still waiting'}")
+
+
+def moment(text: str) -> datetime:
+    try:
+        parsed = parse_datetime(text)
+    except ValueError:  # well formed, and in no calendar
+        parsed = None
+    if parsed is None:
+        raise ArgumentTypeError(f"{text!r} is no moment such as 2026-11-23T07:00+01:00")
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

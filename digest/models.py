@@ -1,0 +1,273 @@
+"""Where papers and readers meet: the ledger of digests, what came of them, what readers said."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Count, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from papers.models import Paper
+from subscribers.models import Subscriber
+
+
+class SlotQuerySet(models.QuerySet["Slot"]):
+    def with_counts(self) -> Self:
+        """Adds one count per state of the digests, to hold against `due`."""
+        counts = {
+            f"{state.value}_count": Count("digests", filter=Q(digests__state=state))
+            for state in Digest.State
+        }
+        return self.annotate(**counts)
+
+
+class Slot(models.Model):
+    """One local date's account: how many readers fell due; how each ended is counted from them."""
+
+    date = models.DateField(unique=True)
+    due = models.PositiveIntegerField(
+        default=0, help_text=_("Readers whose due moment passed, counted as it was advanced.")
+    )
+
+    objects = SlotQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-date"]
+
+    def __str__(self) -> str:
+        return f"{self.date}"
+
+    def account(self) -> dict[str, int]:
+        """Digests per state. Conservation holds when the values add up to `due`."""
+        rows = self.digests.order_by().values_list("state").annotate(n=Count("id"))
+        return dict(rows)
+
+    @property
+    def is_conserved(self) -> bool:
+        return sum(self.account().values()) == self.due
+
+
+class DigestQuerySet(models.QuerySet["Digest"]):
+    def open(self) -> Self:
+        return self.filter(state__in=Digest.OPEN)
+
+    def shown(self) -> Self:
+        """Those whose papers count as shown to the reader."""
+        return self.filter(state__in=[*Digest.OPEN, Digest.State.SENT, Digest.State.UNCERTAIN])
+
+    def to_thin(self, now: datetime) -> Self:
+        """Past the retention time, and still with every score and reason."""
+        before = now - timedelta(days=settings.DIGEST_RETENTION_DAYS)
+        return self.filter(assembled_at__lt=before, thinned_at__isnull=True).exclude(
+            state__in=Digest.OPEN
+        )
+
+    def sendable(self, now: datetime) -> Self:
+        return self.filter(
+            Q(state=Digest.State.ASSEMBLED) | Q(state=Digest.State.RETRY, retry_at__lte=now)
+        )
+
+
+class Digest(models.Model):
+    """One reader's issue for one slot, and its delivery: the ledger row.
+
+    `state` is ours and moves as docs/delivery.md draws it; `outcome` is the provider's best word
+    on a digest that left, whatever order its words came in.
+    """
+
+    class State(models.TextChoices):
+        ASSEMBLED = "assembled", _("assembled")
+        CLAIMED = "claimed", _("claimed")
+        SENDING = "sending", _("sending")
+        RETRY = "retry", _("to be retried")
+        SENT = "sent", _("sent")
+        UNCERTAIN = "uncertain", _("uncertain")
+        FAILED = "failed", _("failed")
+        SKIPPED = "skipped", _("skipped")
+        SUPPRESSED = "suppressed", _("suppressed")
+
+    class SkipReason(models.TextChoices):
+        NOTHING = "nothing", _("nothing worth reading")
+        SUPERSEDED = "superseded", _("a newer digest took its place")
+        LATE = "late", _("too late for its slot")
+        CONSENT = "consent", _("unsubscribed")
+        PAUSED = "paused", _("paused")
+
+    OPEN = (State.ASSEMBLED, State.CLAIMED, State.SENDING, State.RETRY)
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    subscriber = models.ForeignKey(
+        Subscriber,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="digests",
+        help_text=_("Empty once the reader is erased: the slot's account outlives them."),
+    )
+    slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="digests")
+    due_at = models.DateTimeField()
+    is_first = models.BooleanField(default=False)
+    is_weekly = models.BooleanField(default=False)
+
+    # What it says. Frozen when assembled; a withdrawn paper is taken out before it leaves.
+    items = models.JSONField(default=list, help_text=_("digest.compose.Item, one per paper."))
+    candidates = models.PositiveIntegerField(
+        default=0, help_text=_("How many new papers it was chosen from.")
+    )
+    edition_day = models.DateField(
+        null=True, blank=True, help_text=_("The newest edition it was chosen from.")
+    )
+    closed_seq = models.PositiveIntegerField(
+        default=0, help_text=_("Where it moves the reader's cursor.")
+    )
+
+    # Where it stands.
+    state = models.CharField(max_length=10, choices=State, default=State.ASSEMBLED)
+    skip_reason = models.CharField(max_length=12, choices=SkipReason, blank=True)
+    assembled_at = models.DateTimeField(default=timezone.now)
+    claim_token = models.UUIDField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    # What the transport and the provider said.
+    transport = models.CharField(
+        max_length=40, blank=True, help_text=_("By which it left, or may have left.")
+    )
+    provider_message_id = models.CharField(max_length=255, blank=True, db_index=True)
+    outcome = models.CharField(max_length=20, blank=True, help_text=_("anymail's EventType."))
+    outcome_at = models.DateTimeField(null=True, blank=True)
+
+    thinned_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When scores and reasons were let go of.")
+    )
+
+    objects = DigestQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-assembled_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["subscriber", "slot"], name="digest_once_a_slot"),
+            models.UniqueConstraint(
+                fields=["subscriber"],
+                condition=Q(state__in=["assembled", "claimed", "sending", "retry"]),
+                name="digest_one_open_a_reader",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="skipped") & ~Q(skip_reason="")
+                | ~Q(state="skipped") & Q(skip_reason=""),
+                name="digest_skipped_with_a_reason",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    state__in=["claimed", "sending"],
+                    claim_token__isnull=False,
+                    lease_until__isnull=False,
+                )
+                | ~Q(state__in=["claimed", "sending"]) & Q(lease_until__isnull=True),
+                name="digest_claimed_under_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="retry", retry_at__isnull=False)
+                | ~Q(state="retry") & Q(retry_at__isnull=True),
+                name="digest_retry_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="sent", sent_at__isnull=False) | ~Q(state="sent"),
+                name="digest_sent_at_a_time",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["state", "retry_at"], name="digest_by_state"),
+            models.Index(fields=["claim_token"], name="digest_by_claim"),
+            models.Index(
+                fields=["assembled_at"],
+                name="digest_to_thin",
+                condition=Q(thinned_at__isnull=True),
+            ),
+            models.Index(
+                fields=["lease_until"],
+                name="digest_leases",
+                condition=Q(lease_until__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slot} {self.state}"
+
+    @property
+    def paper_ids(self) -> list[int]:
+        return [item["paper_id"] for item in self.items]
+
+    @property
+    def has_full_items(self) -> bool:
+        return any(item["section"] == "full" for item in self.items)
+
+
+class DeliveryEvent(models.Model):
+    """A provider's normalised word about a digest, in anymail's terms; the raw payload is kept."""
+
+    digest = models.ForeignKey(
+        Digest, on_delete=models.CASCADE, null=True, blank=True, related_name="events"
+    )
+    provider = models.CharField(max_length=40)
+    event_id = models.CharField(max_length=255)
+    event_type = models.CharField(max_length=20, help_text=_("anymail.signals.EventType"))
+    reject_reason = models.CharField(max_length=20, blank=True)
+    provider_message_id = models.CharField(max_length=255, blank=True)
+    occurred_at = models.DateTimeField()
+    received_at = models.DateTimeField(default=timezone.now)
+    payload = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["occurred_at", "id"]
+        constraints = [models.UniqueConstraint(fields=["provider", "event_id"], name="event_once")]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} {self.occurred_at:%Y-%m-%d %H:%M}"
+
+
+class Feedback(models.Model):
+    """What a reader said of a paper. `more` and `less` exclude each other; `saved` stands apart."""
+
+    class Kind(models.TextChoices):
+        MORE = "more", _("more like this")
+        LESS = "less", _("less like this")
+        SAVED = "saved", _("saved")
+
+    subscriber = models.ForeignKey(Subscriber, on_delete=models.CASCADE, related_name="feedback")
+    paper = models.ForeignKey(Paper, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=5, choices=Kind)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "feedback"
+        ordering = ["-at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscriber", "paper", "kind"], name="feedback_once_a_kind"
+            ),
+            models.UniqueConstraint(
+                fields=["subscriber", "paper"],
+                condition=Q(kind__in=["more", "less"]),
+                name="feedback_more_or_less",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.paper_id}"
+
+    @classmethod
+    def give(cls, *, subscriber: Subscriber, paper: Paper, kind: str, at: datetime) -> None:
+        """Records the word; a `more` replaces a `less` and the other way round."""
+        opposite = {cls.Kind.MORE: cls.Kind.LESS, cls.Kind.LESS: cls.Kind.MORE}.get(cls.Kind(kind))
+        cls.objects.filter(subscriber=subscriber, paper=paper, kind=opposite).delete()
+        cls.objects.update_or_create(
+            subscriber=subscriber, paper=paper, kind=kind, defaults={"at": at}
+        )

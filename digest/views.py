@@ -1,0 +1,196 @@
+"""Pages that show papers chosen for one person: onboarding, web view, feedback; and health.
+
+A signed link is the only authority, as on the reader's other pages; GET and HEAD change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from uuid import UUID
+
+from django import forms
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from papers.models import Entry, Paper
+from subscribers import schedule, signup, tokens, topics
+from subscribers.models import Interest, Subscriber
+from subscribers.tokens import BadToken, Purpose
+from subscribers.views import bad_link, private, reader_page
+
+from . import assembly, rendering
+from .models import Digest, Feedback
+
+SUGGESTIONS = 20
+
+View = Callable[..., HttpResponse]
+_safe_or_post = require_http_methods(["GET", "HEAD", "POST"])
+
+
+class OnboardingForm(forms.Form):
+    """Topics by name, one per line, and papers that the reader would have wanted."""
+
+    topics = forms.CharField(required=False, max_length=4000, widget=forms.Textarea)
+    papers = forms.ModelMultipleChoiceField(Paper.objects.all(), required=False)
+    ticked_before = forms.ModelMultipleChoiceField(Paper.objects.all(), required=False)
+
+    def clean_topics(self) -> list[str]:
+        lines = [" ".join(line.split()) for line in self.cleaned_data["topics"].splitlines()]
+        names = list(dict.fromkeys(line for line in lines if line))
+        if any(len(name) > 80 for name in names):
+            raise forms.ValidationError(_("Please keep each line to 80 characters."))
+        return names
+
+
+@_safe_or_post
+@reader_page(Purpose.MANAGE)
+def onboarding(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
+    now = timezone.now()
+    form = OnboardingForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and _keep(form, subscriber):
+        return redirect(f"{request.path}#digest")
+    choice = assembly.upcoming(subscriber, now=now)
+    slot = schedule.slot_date(now, subscriber.time_zone)
+    context = {
+        "token": token,
+        "subscriber": subscriber,
+        "form": form,
+        "topics": [topic.name for topic in subscriber.topics.all()],
+        "suggestions": _suggestions(),
+        "chosen": _liked(subscriber),
+        "content": rendering.unaddressed(
+            choice.items, edition_day=choice.edition_day, candidates=choice.candidates, slot=slot
+        )
+        if choice.items
+        else None,
+        "send_url": reverse("digest:send_first", args=[token]),
+        "preferences_url": reverse("subscribers:preferences", args=[token]),
+        "has_had_one": subscriber.last_slot is not None,
+    }
+    return render(request, "digest/onboarding.html", context)
+
+
+@require_POST
+@reader_page(Purpose.MANAGE)
+def send_first(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
+    now = timezone.now()
+    signup.bring_forward(subscriber, now)
+    due = subscriber.next_due_at
+    context = {
+        "is_due": due is not None and due <= now,
+        "next_on": schedule.slot_date(due, subscriber.time_zone) if due else None,
+        "preferences_url": reverse("subscribers:preferences", args=[token]),
+    }
+    return render(request, "digest/on_its_way.html", context)
+
+
+def digest_page(view: View) -> View:
+    """Gives the view the digest that a read token is about, or shows a way out."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, token: str, *args: object, **kwargs: object) -> HttpResponse:
+        try:
+            subject = tokens.read(Purpose.READ, token, today=tokens.utc_today())
+            digest = Digest.objects.select_related("subscriber", "slot").get(uuid=UUID(subject))
+        except (BadToken, ValueError, Digest.DoesNotExist):
+            return bad_link(request, status=404)
+        if digest.subscriber is None:
+            return bad_link(request, status=404)
+        return view(request, digest, token, *args, **kwargs)
+
+    return csrf_exempt(private(wrapped))
+
+
+@require_safe
+@digest_page
+def read(request: HttpRequest, digest: Digest, token: str) -> HttpResponse:
+    """The digest on the web. Holds no key but its own: a forwarded page cannot unsubscribe."""
+    content = rendering.contents([digest], now=timezone.now())[digest.pk]
+    given: dict[int, set[str]] = {}
+    for said in Feedback.objects.filter(
+        subscriber=digest.subscriber, paper_id__in=digest.paper_ids
+    ):
+        given.setdefault(said.paper_id, set()).add(said.kind)
+    return render(request, "digest/read.html", {"content": content, "feedback": given})
+
+
+@_safe_or_post
+@digest_page
+def feedback(
+    request: HttpRequest, digest: Digest, token: str, verb: str, paper_id: int
+) -> HttpResponse:
+    """GET asks, POST records; the same answer however often it is pressed."""
+    paper = get_object_or_404(Paper, pk=paper_id if paper_id in digest.paper_ids else 0)
+    assert digest.subscriber is not None, "digest_page sees to it"
+    if request.method == "POST":
+        Feedback.give(subscriber=digest.subscriber, paper=paper, kind=verb, at=timezone.now())
+    context = {
+        "item": {
+            "title": rendering.shown_title(paper),
+            "abstract_url": paper.abstract_url,
+            "authors_line": rendering.authors_line(paper.authors),
+            "organization": paper.organization,
+        },
+        "verb": verb,
+        "done": request.method == "POST",
+        "action_url": request.path,
+        "web_url": reverse("digest:read", args=[token]),
+    }
+    return render(request, "digest/feedback.html", context)
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 while this process serves and its database answers."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def _keep(form: OnboardingForm, subscriber: Subscriber) -> bool:
+    """Adds topics, makes ticks "more like this". False, with an error, where there is no room.
+
+    A topic that is there already is as the reader wishes it.
+    """
+    now = timezone.now()
+    followed = {name.casefold() for name in subscriber.topics.values_list("name", flat=True)}
+    for name in form.cleaned_data["topics"]:
+        if name.casefold() in followed:
+            continue
+        wish = topics.Wish(Interest.Kind.TEXT, name)
+        try:
+            topics.add_topic(subscriber, name, [wish], now=now)
+        except topics.TopicRefused:
+            refused = _("There is no room for “%(name)s”: you follow as many subjects as can be.")
+            form.add_error("topics", refused % {"name": name})
+    _tick(form, subscriber, now=now)
+    return form.is_valid()
+
+
+def _tick(form: OnboardingForm, subscriber: Subscriber, *, now: datetime) -> None:
+    ticked = form.cleaned_data["papers"]
+    for paper in ticked:
+        Feedback.give(subscriber=subscriber, paper=paper, kind=Feedback.Kind.MORE, at=now)
+    taken_back = set(form.cleaned_data["ticked_before"]) - set(ticked)
+    given = Feedback.objects.filter(subscriber=subscriber, kind=Feedback.Kind.MORE)
+    given.filter(paper__in=taken_back).delete()
+
+
+def _suggestions() -> list[Paper]:
+    """The most noticed papers of the newest editions, a page full."""
+    entries = Entry.objects.filter(paper__withdrawn_at__isnull=True).select_related("paper")
+    newest = entries.order_by("-edition__day", "rank", "-paper__upvotes", "id")
+    return list({entry.paper_id: entry.paper for entry in newest[:SUGGESTIONS]}.values())
+
+
+def _liked(subscriber: Subscriber) -> set[int]:
+    more = Feedback.objects.filter(subscriber=subscriber, kind=Feedback.Kind.MORE)
+    return set(more.values_list("paper_id", flat=True))

@@ -1,0 +1,110 @@
+"""anymail's tracking signal -> DeliveryEvent -> the digest's outcome, Suppression.
+
+Providers repeat events and send them in any order, so an event is kept once by its id and the
+outcome is the weightiest word, not the last one.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+from anymail.signals import EventType, RejectReason
+from django.db import transaction
+from django.utils import timezone
+
+from subscribers.models import ConsentEvent, Suppression, address_hash
+
+from . import sending
+from .models import DeliveryEvent, Digest
+
+logger = logging.getLogger(__name__)
+
+# From least to most telling. Opens and clicks are not asked for and decide nothing.
+WEIGHT = [
+    EventType.QUEUED,
+    EventType.SENT,
+    EventType.DEFERRED,
+    EventType.DELIVERED,
+    EventType.REJECTED,
+    EventType.FAILED,
+    EventType.BOUNCED,
+    EventType.COMPLAINED,
+]
+HARD = {RejectReason.BOUNCED, RejectReason.INVALID}
+
+
+def receive(sender: Any, event: Any, esp_name: str, **kwargs: Any) -> None:
+    """Receiver of anymail.signals.tracking. Keeps the event, then acts on it, once."""
+    with transaction.atomic():
+        kept, is_new = DeliveryEvent.objects.get_or_create(
+            provider=esp_name,
+            event_id=_event_id(event),
+            defaults={
+                "digest": _digest_of(event),
+                "event_type": event.event_type or EventType.UNKNOWN,
+                "reject_reason": event.reject_reason or "",
+                "provider_message_id": (event.message_id or "")[:255],
+                "occurred_at": event.timestamp or timezone.now(),
+                "payload": event.esp_event if isinstance(event.esp_event, dict) else {},
+            },
+        )
+        if is_new:
+            _note_outcome(kept)
+            _suppress(kept, address=event.recipient or "")
+
+
+def _event_id(event: Any) -> str:
+    """The provider's id, or, from one that gives none, what makes the event itself."""
+    if event.event_id:
+        return str(event.event_id)[:255]
+    parts = (event.event_type, event.message_id, event.recipient, event.timestamp)
+    return uuid.uuid5(uuid.NAMESPACE_OID, "|".join(map(str, parts))).hex
+
+
+def _digest_of(event: Any) -> Digest | None:
+    """By our own UUID, which comes back as metadata; else by the provider's message id."""
+    ours = (event.metadata or {}).get("digest")
+    try:
+        found = Digest.objects.filter(uuid=uuid.UUID(str(ours))).first() if ours else None
+    except ValueError:
+        found = None
+    if found is None and event.message_id:
+        found = Digest.objects.filter(provider_message_id=event.message_id).first()
+    return found
+
+
+def _note_outcome(event: DeliveryEvent) -> None:
+    if event.digest_id is None or event.event_type not in WEIGHT:
+        return
+    digest = Digest.objects.select_for_update().get(pk=event.digest_id)
+    known = WEIGHT.index(digest.outcome) if digest.outcome in WEIGHT else -1
+    if WEIGHT.index(event.event_type) > known:
+        digest.outcome, digest.outcome_at = event.event_type, event.occurred_at
+    digest.provider_message_id = digest.provider_message_id or event.provider_message_id
+    digest.save(update_fields=["outcome", "outcome_at", "provider_message_id"])
+    sending.believe(digest.pk)
+
+
+def _suppress(event: DeliveryEvent, *, address: str) -> None:
+    """A hard bounce or a complaint ends all mail to the address, at once and for good."""
+    if event.event_type == EventType.COMPLAINED:
+        reason = Suppression.Reason.COMPLAINT
+    elif event.event_type == EventType.BOUNCED and event.reject_reason in HARD:
+        reason = Suppression.Reason.BOUNCE
+    else:
+        return
+    subscriber = event.digest.subscriber if event.digest else None
+    # The address that the mail went to, which the reader may have left since.
+    hashed = address_hash(address) if address else subscriber and subscriber.address_hash
+    if not hashed:
+        return
+    Suppression.objects.update_or_create(address_hash=hashed, defaults={"reason": reason})
+    if subscriber and subscriber.address_hash == hashed:
+        ConsentEvent.objects.create(
+            subscriber=subscriber,
+            kind=ConsentEvent.Kind.SUPPRESSED,
+            via=ConsentEvent.Via.PROVIDER,
+        )
+    logger.info("suppress reason=%s provider=%s", reason, event.provider)

@@ -1,0 +1,58 @@
+"""The Atom feed that is the same for everybody: the newest closed editions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.feedgenerator import Atom1Feed
+from django.utils.html import linebreaks
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page, require_safe
+
+from .models import Edition, Entry
+
+EDITIONS = 3
+
+
+@require_safe
+@cache_control(public=True, max_age=600)
+@conditional_page
+def feed(request: HttpRequest) -> HttpResponse:
+    """Papers of the last three editions that closed as news, newest day first, best first."""
+    atom = Atom1Feed(
+        title=settings.SITE_NAME,
+        link=_absolute(reverse("papers:home")),
+        description=_("The papers of the day, the most talked about first"),
+        feed_url=_absolute(reverse("papers:feed")),
+        feed_guid=_absolute(reverse("papers:feed")),
+        language=settings.LANGUAGE_CODE,
+    )
+    for edition in Edition.objects.news().order_by("-day")[:EDITIONS]:
+        for entry in edition.entries.ranked().select_related("paper").defer("paper__vector"):
+            _add(atom, entry, edition)
+    response = HttpResponse(content_type="application/atom+xml; charset=utf-8")
+    atom.write(response, "utf-8")
+    return response
+
+
+def _add(atom: Atom1Feed, entry: Entry, edition: Edition) -> None:
+    paper = entry.paper
+    address = _absolute(paper.get_absolute_url())
+    atom.add_item(
+        title=paper.title,
+        link=address,
+        # A feed's summary is HTML by its type, a paper's is text.
+        description=linebreaks(paper.abstract or paper.tldr, autoescape=True),
+        unique_id=address,
+        author_name=", ".join(paper.authors) or None,
+        pubdate=datetime.combine(edition.day, time(), UTC),
+        updateddate=edition.closed_at,
+    )
+
+
+def _absolute(path: str) -> str:
+    return f"{settings.SITE_URL}{path}"

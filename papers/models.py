@@ -1,0 +1,278 @@
+"""What is the same for every reader: papers, where they were listed, and on which day."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Self
+
+from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class SourceQuerySet(models.QuerySet["Source"]):
+    def due(self, now: datetime) -> Self:
+        return self.filter(is_enabled=True, next_fetch_at__lte=now)
+
+
+class Source(models.Model):
+    """A place where papers are listed. Its parser is found by `slug` in `papers.sources`."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=100)
+    is_enabled = models.BooleanField(default=True)
+    next_fetch_at = models.DateTimeField(
+        default=timezone.now,
+        db_index=True,
+        help_text=_("The next attempt; set it to now to fetch."),
+    )
+
+    objects = SourceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FetchQuerySet(models.QuerySet["Fetch"]):
+    def succeeded(self) -> Self:
+        return self.filter(status__in=[Fetch.Status.OK, Fetch.Status.EMPTY])
+
+
+class Fetch(models.Model):
+    """One attempt to read a source for one UTC day."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", _("running")
+        OK = "ok", _("ok")
+        EMPTY = "empty", _("empty list")
+        FAILED = "failed", _("failed")
+
+    class Origin(models.TextChoices):
+        LIVE = "live", _("live")
+        FILE = "file", _("from a file")
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="fetches")
+    day = models.DateField()
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.LIVE)
+    status = models.CharField(max_length=8, choices=Status, default=Status.RUNNING)
+    started_at = models.DateTimeField(default=timezone.now, db_index=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    pages = models.PositiveSmallIntegerField(default=0)
+    papers_seen = models.PositiveIntegerField(default=0)
+    papers_new = models.PositiveIntegerField(default=0)
+    papers_skipped = models.PositiveIntegerField(
+        default=0, help_text=_("Items of the answer that could not be read; named in the error.")
+    )
+    error = models.TextField(blank=True)
+
+    objects = FetchQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "fetches"
+        ordering = ["-started_at"]
+        indexes = [models.Index(fields=["source", "day", "-started_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.source_id} {self.day} {self.status}"
+
+
+class Vocabulary(models.Model):
+    """A fitted document-frequency table. The newest row of an `encoder` is the one in use."""
+
+    encoder = models.CharField(max_length=64)
+    documents = models.PositiveIntegerField(
+        help_text=_("How many texts the table was counted over.")
+    )
+    table = models.BinaryField(help_text=_("papers.vectors.DocumentFrequencies.to_bytes()"))
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "vocabularies"
+        get_latest_by = "id"
+
+    def __str__(self) -> str:
+        return f"{self.encoder} over {self.documents} texts"
+
+
+class PaperQuerySet(models.QuerySet["Paper"]):
+    def withdrawn(self) -> Self:
+        return self.filter(withdrawn_at__isnull=False)
+
+    def without_vector(self, encoder: str) -> Self:
+        return self.exclude(encoder=encoder)
+
+
+class Paper(models.Model):
+    """The stored work: one row per work, merged over sources and versions."""
+
+    arxiv_id = models.CharField(max_length=32, unique=True, help_text=_("Without its version."))
+    title = models.TextField()
+    abstract = models.TextField(blank=True)
+    tldr = models.TextField(blank=True, help_text=_("The source's own one-sentence summary."))
+    authors = models.JSONField(default=list, help_text=_("Names in the order of the paper."))
+    organization = models.CharField(max_length=200, blank=True)
+    categories = models.JSONField(default=list, blank=True, help_text=_("arXiv categories."))
+    keywords = models.JSONField(default=list, blank=True)
+    published_at = models.DateTimeField(help_text=_("When its first version appeared (UTC)."))
+    project_url = models.URLField(max_length=500, blank=True)
+    code_url = models.URLField(max_length=500, blank=True)
+    upvotes = models.PositiveIntegerField(default=0)
+    comments = models.PositiveIntegerField(default=0)
+    stars = models.PositiveIntegerField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text=_("When *we* learnt of the withdrawal.")
+    )
+    content_hash = models.CharField(
+        max_length=32, help_text=_("Of everything a mail shows; ready pieces are kept under it.")
+    )
+    encoder = models.CharField(max_length=64, blank=True, help_text=_("What made `vector`."))
+    vector = models.BinaryField(default=b"")
+    first_seen_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = PaperQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-first_seen_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.arxiv_id} {self.title}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("papers:paper", args=[self.arxiv_id])
+
+    @property
+    def text(self) -> str:
+        """What words are counted in: title and abstract as one text."""
+        return f"{self.title}\n{self.abstract}"
+
+    @property
+    def abstract_url(self) -> str:
+        return f"https://arxiv.org/abs/{self.arxiv_id}"
+
+    @property
+    def pdf_url(self) -> str:
+        return f"https://arxiv.org/pdf/{self.arxiv_id}"
+
+    @property
+    def discussion_url(self) -> str:
+        return f"https://huggingface.co/papers/{self.arxiv_id}"
+
+
+class Signal(models.Model):
+    """One reading of what the community thinks of a paper. Counts keep growing for two weeks."""
+
+    paper = models.ForeignKey(Paper, on_delete=models.CASCADE, related_name="signals")
+    read_at = models.DateTimeField()
+    upvotes = models.PositiveIntegerField()
+    comments = models.PositiveIntegerField(default=0)
+    stars = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["read_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["paper", "read_at"], name="signal_one_per_reading")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.paper_id} {self.read_at:%Y-%m-%d %H:%M} {self.upvotes}"
+
+
+class EditionQuerySet(models.QuerySet["Edition"]):
+    def open(self) -> Self:
+        return self.filter(closed_at__isnull=True)
+
+    def closed(self) -> Self:
+        return self.filter(closed_at__isnull=False)
+
+    def news(self) -> Self:
+        """Closed, and closed as news: editions of past days made by backfill never are."""
+        return self.closed().filter(is_backfill=False)
+
+    def candidates(self, *, since: date, until: date) -> Self:
+        return self.news().filter(day__gte=since, day__lte=until)
+
+
+class Edition(models.Model):
+    """One UTC day's papers: open while the day's list grows, then closed for good."""
+
+    day = models.DateField(unique=True)
+    is_backfill = models.BooleanField(
+        default=False, help_text=_("Made for a day that had passed; never news to a reader.")
+    )
+    opened_at = models.DateTimeField(default=timezone.now)
+    grew_at = models.DateTimeField(
+        default=timezone.now, help_text=_("When a paper was last added.")
+    )
+    closed_at = models.DateTimeField(null=True, blank=True)
+    closed_seq = models.PositiveIntegerField(null=True, blank=True, unique=True)
+    note = models.TextField(blank=True, help_text=_("What went wrong when it closed, if anything."))
+
+    objects = EditionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-day"]
+        get_latest_by = "day"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(closed_at__isnull=True, closed_seq__isnull=True)
+                | Q(closed_at__isnull=False, closed_seq__isnull=False),
+                name="edition_closed_with_its_number",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("papers:day", args=[self.day.isoformat()])
+
+    @property
+    def is_open(self) -> bool:
+        return self.closed_at is None
+
+
+class EntryQuerySet(models.QuerySet["Entry"]):
+    def ranked(self) -> Self:
+        """Trending rank first; entries of an open edition have none yet and follow by votes."""
+        return self.filter(paper__withdrawn_at__isnull=True).order_by(
+            F("rank").asc(nulls_last=True), "-paper__upvotes", "position", "id"
+        )
+
+
+class Entry(models.Model):
+    """A paper's place in an edition."""
+
+    edition = models.ForeignKey(Edition, on_delete=models.CASCADE, related_name="entries")
+    paper = models.ForeignKey(Paper, on_delete=models.CASCADE, related_name="entries")
+    source = models.ForeignKey(Source, on_delete=models.PROTECT, related_name="entries")
+    position = models.PositiveSmallIntegerField(help_text=_("Place in the source's list, from 1."))
+    score = models.FloatField(null=True, blank=True, help_text=_("Trending score, 0 to 1."))
+    rank = models.PositiveSmallIntegerField(null=True, blank=True, help_text=_("Trending rank."))
+    group = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text=_("Near-duplicates of one edition share a number.")
+    )
+    added_at = models.DateTimeField(default=timezone.now)
+
+    objects = EntryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "entries"
+        ordering = ["edition", "position"]
+        constraints = [
+            models.UniqueConstraint(fields=["edition", "paper"], name="entry_paper_once_an_edition")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.edition_id}/{self.position}"
+
+
+def utc_day(now: datetime) -> date:
+    """The UTC day that `now` belongs to, and so the edition it writes into."""
+    return (now - (now.utcoffset() or timedelta(0))).date()

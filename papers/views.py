@@ -1,0 +1,93 @@
+"""Public pages: today so far, a day, a paper, search. The same for everybody, so cacheable."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Exists, Min, OuterRef, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+
+from . import editions
+from . import search as paper_search
+from .models import Edition, Entry, Paper, utc_day
+from .records import arxiv_id
+
+SEARCH_LIMIT = 50
+_shared_for_a_minute = cache_control(public=True, max_age=60)
+
+
+@require_safe
+@_shared_for_a_minute
+def home(request: HttpRequest) -> HttpResponse:
+    """Today's edition so far; before there is any, the newest that has papers."""
+    today = utc_day(timezone.now())
+    shown = Entry.objects.filter(edition=OuterRef("pk"), paper__withdrawn_at__isnull=True)
+    filled = Edition.objects.filter(Exists(shown), day__lte=today)
+    edition = filled.first()
+    shown_day = edition.day if edition else None
+    return render(request, "papers/home.html", _context(edition, shown_day, today))
+
+
+@require_safe
+@_shared_for_a_minute
+def day(request: HttpRequest, day: date) -> HttpResponse:
+    """One day; between the first edition and today also one without papers."""
+    today = utc_day(timezone.now())
+    edition = Edition.objects.filter(day=day).first()
+    if edition is None and not _is_within_range(day, today):
+        raise Http404
+    return render(request, "papers/day.html", _context(edition, day, today))
+
+
+@require_safe
+@_shared_for_a_minute
+def paper(request: HttpRequest, paper_id: str) -> HttpResponseBase:
+    if (canonical := arxiv_id(paper_id)) != paper_id:
+        return redirect("papers:paper", canonical, permanent=True)
+    paper = get_object_or_404(Paper.objects.defer("vector"), arxiv_id=paper_id)
+    entries = paper.entries.select_related("edition").order_by("edition__day")
+    return render(request, "papers/paper.html", {"paper": paper, "entries": entries})
+
+
+@require_safe
+@_shared_for_a_minute
+def search(request: HttpRequest) -> HttpResponse:
+    query = request.GET.get("q", "").strip()[: paper_search.MAX_QUERY_LENGTH]
+    papers = paper_search.search(query, limit=SEARCH_LIMIT)
+    return render(request, "papers/search.html", {"query": query, "papers": papers})
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    """Context processor: what every page's frame says about the installation."""
+    return {
+        "SITE_NAME": settings.SITE_NAME,
+        "SITE_URL": settings.SITE_URL,
+        "POSTAL_ADDRESS": settings.POSTAL_ADDRESS,
+    }
+
+
+def _context(edition: Edition | None, day: date | None, today: date) -> dict[str, Any]:
+    previous, following = editions.neighbours(day) if day else (None, None)
+    return {
+        "edition": edition,
+        "day": day,
+        "is_today_open": edition is not None and edition.is_open and edition.day == today,
+        "entries": _entries(edition) if edition else [],
+        "previous": previous,
+        "next": following,
+    }
+
+
+def _entries(edition: Edition) -> QuerySet[Entry]:
+    return edition.entries.ranked().select_related("paper").defer("paper__vector")
+
+
+def _is_within_range(day: date, today: date) -> bool:
+    first = Edition.objects.aggregate(first=Min("day"))["first"]
+    return first is not None and first <= day <= today

@@ -1,0 +1,318 @@
+"""Service mails: the confirmation, the manage link, the change of address.
+
+Each has a due moment and a sent moment on the reader's row. `send_due` claims a row by moving its
+due moment to the end of a lease, in the UPDATE that also looks at consent and suppression once
+more; a crash before the mail has left therefore costs a lease, never the mail. A crash between
+sending and recording may send a service mail twice, under the same Message-ID.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.policy import Compat32
+from typing import Any
+
+import css_inline
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.core.mail.message import utf8_charset_qp
+from django.db import transaction
+from django.db.models import Exists, F
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import translation
+
+from papers.models import utc_day
+
+from . import tokens
+from .models import Subscriber, Suppression, address_hash
+from .tokens import Purpose
+from .transports import Receipt, Status, Transport, get_transport
+
+logger = logging.getLogger(__name__)
+
+CONFIRM_LINK_DAYS = 7
+SEND_TOGETHER = 8
+RETRY_AFTER = timedelta(minutes=10)
+
+_inliner = css_inline.CSSInliner(
+    keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False
+)
+
+
+class Mail(EmailMultiAlternatives):
+    """A mail that arrives as it left: nothing on its way has a reason to encode it anew, which
+    would break its DKIM signature. Bodies are quoted-printable, so no server needs 8BITMIME
+    (RFC 6152), and addresses in headers stand on the line of their name.
+    """
+
+    encoding = utf8_charset_qp
+
+    def message(self, **kwargs: Any) -> Any:
+        made: Any = super().message(**kwargs)
+        made.policy = _AddressesUnfolded()
+        return made
+
+
+class _AddressesUnfolded(Compat32):
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        if name.startswith("List-") and str(value).isascii():
+            return f"{name}: {value}{self.linesep}".encode()
+        return super().fold_binary(name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMail:
+    """One kind of mail: where its moments stand on the row, and who may have it."""
+
+    kind: str
+    due_field: str
+    sent_field: str
+    states: tuple[Subscriber.State, ...]
+    compose: Callable[[Subscriber, datetime], EmailMultiAlternatives]
+    goes_to: str = "email"
+
+
+def confirmation(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
+    """Asks whether the reader wants the mails. Holds not one word that a visitor typed."""
+    return _service_mail(
+        "confirm",
+        subscriber,
+        to=subscriber.email,
+        url=confirm_url(subscriber, now),
+        previous=subscriber.confirmation_sent_at,
+    )
+
+
+def manage_link(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
+    """The way to one's preferences, for who lost it or subscribed again."""
+    return _service_mail(
+        "link",
+        subscriber,
+        to=subscriber.email,
+        url=preferences_url(subscriber, now),
+        previous=subscriber.link_sent_at,
+    )
+
+
+def address_change(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
+    """Asks at the new address whether mails should come there."""
+    return _service_mail(
+        "address",
+        subscriber,
+        to=subscriber.new_email,
+        url=address_url(subscriber, now),
+        previous=subscriber.address_change_sent_at,
+    )
+
+
+SERVICE_MAILS = (
+    ServiceMail(
+        kind="confirm",
+        due_field="confirmation_due_at",
+        sent_field="confirmation_sent_at",
+        states=(Subscriber.State.PENDING, Subscriber.State.UNSUBSCRIBED),
+        compose=confirmation,
+    ),
+    ServiceMail(
+        kind="link",
+        due_field="link_due_at",
+        sent_field="link_sent_at",
+        states=(Subscriber.State.ACTIVE,),
+        compose=manage_link,
+    ),
+    ServiceMail(
+        kind="address",
+        due_field="address_change_due_at",
+        sent_field="address_change_sent_at",
+        states=(Subscriber.State.ACTIVE,),
+        compose=address_change,
+        goes_to="new_email",
+    ),
+)
+
+
+def send_due(now: datetime, *, limit: int = 200) -> int:
+    """Sends the service mails that are due, at most `limit` of each kind. Returns how many left.
+
+    Stops early when half a lease has passed, so that no claim of its own expires meanwhile; the
+    rest is due as before.
+    """
+    transport = get_transport()
+    stop_at = time.monotonic() + settings.LEASE_SECONDS / 2
+    return sum(
+        _send_kind(mail, transport, now, limit=limit, stop_at=stop_at) for mail in SERVICE_MAILS
+    )
+
+
+def compose(
+    template: str,
+    context: Mapping[str, Any],
+    *,
+    to: str,
+    message_id: str,
+    headers: Mapping[str, str] | None = None,
+) -> EmailMultiAlternatives:
+    """A mail from emails/<template>.subject.txt, .txt and .html, its CSS inlined. Not sent.
+
+    The subject is made one line, whatever the template says.
+    """
+    context = {
+        "SITE_NAME": settings.SITE_NAME,
+        "SITE_URL": settings.SITE_URL,
+        "POSTAL_ADDRESS": settings.POSTAL_ADDRESS,
+        **context,
+    }
+    message = Mail(
+        subject=" ".join(render_to_string(f"emails/{template}.subject.txt", context).split()),
+        body=render_to_string(f"emails/{template}.txt", context),
+        from_email=settings.MAIL_FROM,
+        to=[to],
+        headers={
+            "Message-ID": message_id,
+            "Auto-Submitted": "auto-generated",
+            "X-Auto-Response-Suppress": "All",
+            **(headers or {}),
+        },
+    )
+    message.attach_alternative(
+        inline_css(render_to_string(f"emails/{template}.html", context)), "text/html"
+    )
+    return message
+
+
+def inline_css(html: str) -> str:
+    """CSS rules into style attributes; rules that cannot be (media queries) stay. No network."""
+    return _inliner.inline(html)
+
+
+def message_id(*parts: str) -> str:
+    """The same parts give the same Message-ID, for ever."""
+    return f"<{'.'.join(parts)}@{settings.SITE_HOST}>"
+
+
+def confirm_url(subscriber: Subscriber, now: datetime) -> str:
+    subject = bound_subject(subscriber, subscriber.email)
+    return _url("subscribers:confirm", Purpose.CONFIRM, subject, now=now)
+
+
+def preferences_url(subscriber: Subscriber, now: datetime) -> str:
+    return _url("subscribers:preferences", Purpose.MANAGE, subscriber.uuid.hex, now=now)
+
+
+def unsubscribe_url(subscriber: Subscriber, now: datetime) -> str:
+    return _url("subscribers:unsubscribe", Purpose.UNSUBSCRIBE, subscriber.uuid.hex, now=now)
+
+
+def address_url(subscriber: Subscriber, now: datetime) -> str:
+    subject = bound_subject(subscriber, subscriber.new_email)
+    return _url("subscribers:change_address", Purpose.ADDRESS, subject, now=now)
+
+
+def bound_subject(subscriber: Subscriber, address: str) -> str:
+    """A token's subject that is about this reader at this address, and at no other."""
+    return subscriber.uuid.hex + address_hash(address)[:16]
+
+
+def _url(view: str, purpose: Purpose, subject: str, *, now: datetime) -> str:
+    token = tokens.make(purpose, subject, today=utc_day(now))
+    return f"{settings.SITE_URL}{reverse(view, args=[token])}"
+
+
+def _service_mail(
+    kind: str, subscriber: Subscriber, *, to: str, url: str, previous: datetime | None
+) -> EmailMultiAlternatives:
+    # The moment of the mail before tells this one from it, and stays while this one is retried.
+    number = "0" if previous is None else str(int(previous.timestamp()))
+    with translation.override(subscriber.language):
+        return compose(
+            kind,
+            {
+                "url": url,
+                "valid_days": settings.MANAGE_LINK_DAYS if kind == "link" else CONFIRM_LINK_DAYS,
+            },
+            to=to,
+            message_id=message_id(kind, subscriber.uuid.hex, number),
+        )
+
+
+def _send_kind(
+    mail: ServiceMail, transport: Transport, now: datetime, *, limit: int, stop_at: float
+) -> int:
+    results: Counter[Status] = Counter()
+    for window in _windows(_due(mail, now, limit), transport):
+        if time.monotonic() > stop_at:
+            break
+        claimed = [row for pk, due in window if (row := _claim(mail, pk, due, now))]
+        receipts = transport.send([mail.compose(row, now) for row in claimed])
+        for row, receipt in zip(claimed, receipts, strict=True):
+            _record(mail, row, receipt, now)
+            results[receipt.status] += 1
+    if results:
+        counts = " ".join(f"{status}={results[status]}" for status in Status)
+        logger.info("mail=%s %s", mail.kind, counts)
+    return results[Status.SENT] + results[Status.UNCERTAIN]
+
+
+def _due(mail: ServiceMail, now: datetime, limit: int) -> list[tuple[int, datetime]]:
+    rows = Subscriber.objects.filter(**{f"{mail.due_field}__lte": now})
+    return list(rows.order_by(mail.due_field).values_list("pk", mail.due_field)[:limit])
+
+
+def _windows(
+    rows: list[tuple[int, datetime]], transport: Transport
+) -> Iterator[list[tuple[int, datetime]]]:
+    size = min(transport.window or SEND_TOGETHER, SEND_TOGETHER)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _claim(mail: ServiceMail, pk: int, due: datetime, now: datetime) -> Subscriber | None:
+    """The row, if this call is the one that may send it. A mail nobody may have is struck off."""
+    seen = Subscriber.objects.filter(**{"pk": pk, mail.due_field: due})
+    row = seen.first()
+    if row is None:
+        return None
+    barred = Suppression.objects.total().filter(
+        address_hash=address_hash(getattr(row, mail.goes_to))
+    )
+    lease_until = now + timedelta(seconds=settings.LEASE_SECONDS)
+    allowed = seen.filter(~Exists(barred), state__in=mail.states)
+    if allowed.update(**{mail.due_field: lease_until}):
+        setattr(row, mail.due_field, lease_until)
+        return row
+    seen.update(**{mail.due_field: None})
+    return None
+
+
+def _record(mail: ServiceMail, row: Subscriber, receipt: Receipt, now: datetime) -> None:
+    mine = Subscriber.objects.filter(**{"pk": row.pk, mail.due_field: getattr(row, mail.due_field)})
+    if receipt.status == Status.RETRY:
+        wait = max(RETRY_AFTER, timedelta(seconds=receipt.retry_after_seconds or 0))
+        mine.update(**{mail.due_field: now + wait})
+    else:
+        with transaction.atomic():
+            if receipt.status != Status.FAILED:
+                _count(mail, row, now)
+            mine.update(**{mail.due_field: None})
+    if receipt.status != Status.SENT:
+        logger.warning(
+            "mail=%s subscriber=%s status=%s error=%s",
+            mail.kind,
+            row.pk,
+            receipt.status,
+            receipt.error,
+        )
+
+
+def _count(mail: ServiceMail, row: Subscriber, now: datetime) -> None:
+    """What left has left, even if the reader unsubscribed or the lease ran out meanwhile."""
+    values: dict[str, Any] = {mail.sent_field: now}
+    if mail.kind == "confirm":
+        values["confirmations_unanswered"] = F("confirmations_unanswered") + 1
+    Subscriber.objects.filter(pk=row.pk).update(**values)

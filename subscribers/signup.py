@@ -1,0 +1,368 @@
+"""The steps of a reader's life: asking, confirming, leaving, moving, pausing, choosing.
+
+Nothing is sent here. A step sets a due moment on the reader's row and `mail.send_due` finds it.
+Every step locks the row and reads it anew, and writes only the columns that are its business, so
+that a tick which advances `next_due_at` meanwhile is never overwritten. Every step may be
+repeated: the second time changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from kombu.exceptions import OperationalError
+
+from . import schedule
+from .models import ConsentEvent, Subscriber, Suppression, address_hash
+
+logger = logging.getLogger(__name__)
+
+# Which wording of the consent the pages show; change it with the words.
+CONSENT_VERSION = "2026-11"
+
+CONFIRMATION_EVERY = timedelta(hours=24)
+CONFIRMATIONS_UNANSWERED = 3
+LINK_EVERY = timedelta(hours=1)
+FIRST_DIGEST_AFTER = timedelta(minutes=10)
+UNDO_WITHIN = timedelta(days=30)
+
+
+def subscribe(email: str, *, time_zone: str, language: str, now: datetime, via: str) -> None:
+    """Asks for what fits the address: a confirmation, a manage link, or nothing.
+
+    Whether the address is new, known, unsubscribed or suppressed stays unknown to the caller.
+    A known reader's preferences are not touched.
+    """
+    hashed = address_hash(email)
+    with transaction.atomic():
+        if not _is_barred(hashed):
+            subscriber, _created = Subscriber.objects.get_or_create(
+                address_hash=hashed,
+                defaults={
+                    "email": email.strip(),
+                    "time_zone": time_zone,
+                    "language": language,
+                    "created_at": now,
+                },
+            )
+            with _locked(subscriber):
+                if subscriber.state == Subscriber.State.ACTIVE:
+                    _ask_for_link(subscriber, now, every=CONFIRMATION_EVERY)
+                else:
+                    _ask_for_confirmation(subscriber, now, via)
+    transaction.on_commit(wake)
+
+
+def confirm(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
+    """Makes the reader active, with a first digest in ten minutes. Lifts their own goodbye.
+
+    False, and nothing happens, for an address that bounced, complained or was barred.
+    """
+    with _locked(subscriber):
+        if subscriber.state == Subscriber.State.ACTIVE:
+            return True
+        if _is_barred(subscriber.address_hash):
+            return False
+        _lift(subscriber.address_hash)
+        subscriber.paused_until = None
+        _write(
+            subscriber,
+            state=Subscriber.State.ACTIVE,
+            confirmed_at=now,
+            unsubscribed_at=None,
+            paused_until=None,
+            confirmation_due_at=None,
+            confirmations_unanswered=0,
+            next_due_at=_first_due(subscriber, now),
+        )
+        _note(subscriber, ConsentEvent.Kind.CONFIRMED, now, via=via)
+    return True
+
+
+def unsubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> None:
+    """No mail from now on, in one transaction. Preferences stay, for an undo."""
+    with _locked(subscriber):
+        Suppression.objects.get_or_create(
+            address_hash=subscriber.address_hash,
+            defaults={"reason": Suppression.Reason.UNSUBSCRIBE, "created_at": now},
+        )
+        if subscriber.state == Subscriber.State.UNSUBSCRIBED:
+            return
+        _write(
+            subscriber,
+            state=Subscriber.State.UNSUBSCRIBED,
+            unsubscribed_at=now,
+            next_due_at=None,
+            confirmation_due_at=None,
+            link_due_at=None,
+            address_change_due_at=None,
+            new_email="",
+        )
+        _note(subscriber, ConsentEvent.Kind.UNSUBSCRIBED, now, via=via)
+
+
+def resubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
+    """Takes an unsubscribing of the last 30 days back. True if the reader is active now.
+
+    False for a reader who never confirmed, or whose address is suppressed for another reason:
+    the unsubscribe link never expires and must not become a way back in for ever.
+    """
+    with _locked(subscriber):
+        if subscriber.state == Subscriber.State.ACTIVE:
+            return True
+        if not _may_come_back(subscriber, now):
+            return False
+        _lift(subscriber.address_hash)
+        _write(
+            subscriber,
+            state=Subscriber.State.ACTIVE,
+            unsubscribed_at=None,
+            next_due_at=subscriber.due_after(now),
+        )
+        _note(subscriber, ConsentEvent.Kind.RESUBSCRIBED, now, via=via)
+    return True
+
+
+def bring_forward(subscriber: Subscriber, now: datetime) -> None:
+    """Makes an active reader's next digest due now, unless today has had one."""
+    with _locked(subscriber):
+        is_later = subscriber.next_due_at is not None and subscriber.next_due_at > now
+        if (
+            is_later
+            and _is_new_slot(subscriber, now)
+            and not subscriber.is_paused(schedule.slot_date(now, subscriber.time_zone))
+        ):
+            _write(subscriber, next_due_at=now)
+    transaction.on_commit(wake)
+
+
+def request_link(email: str, now: datetime) -> None:
+    """Asks for a manage link, at most one an hour; for readers who are active, nobody else."""
+    with transaction.atomic():
+        subscriber = Subscriber.objects.active().with_address(email).first()
+        if subscriber is not None:
+            with _locked(subscriber):
+                _ask_for_link(subscriber, now, every=LINK_EVERY)
+    transaction.on_commit(wake)
+
+
+def may_ask_for_address(subscriber: Subscriber, new_email: str, now: datetime) -> bool:
+    """Whether a request would be heard, as far as the reader's own row tells."""
+    return (
+        subscriber.state == Subscriber.State.ACTIVE
+        and address_hash(new_email) != subscriber.address_hash
+        and subscriber.address_change_due_at is None
+        and _has_passed(LINK_EVERY, since=subscriber.address_change_sent_at, now=now)
+    )
+
+
+def request_address_change(subscriber: Subscriber, new_email: str, now: datetime) -> None:
+    """Asks for a mail to the new address, at most one an hour; the old one stays in use.
+
+    Whether the new address is known, or suppressed, stays unknown to the caller.
+    """
+    with _locked(subscriber):
+        if may_ask_for_address(subscriber, new_email, now):
+            _write(subscriber, new_email=new_email.strip(), address_change_due_at=now)
+            _note(subscriber, ConsentEvent.Kind.ADDRESS_REQUESTED, now, via=ConsentEvent.Via.PAGE)
+    transaction.on_commit(wake)
+
+
+def change_address(subscriber: Subscriber, new_email: str, now: datetime) -> bool:
+    """Moves the reader to the address they asked for, and keeps everything else.
+
+    False, and nothing happens, if they asked for another address since, are not active, or the
+    new address is barred or another reader's. A sign-up of that address which was never confirmed
+    gives way: whoever reads the new mailbox has just said what they want.
+    """
+    hashed = address_hash(new_email)
+    try:
+        with _locked(subscriber):
+            if subscriber.address_hash == hashed:
+                return True
+            if not _may_move(subscriber, hashed):
+                return False
+            _move(subscriber, new_email, now)
+    except IntegrityError:  # somebody signed that address up in this very moment
+        return False
+    return True
+
+
+def pause(subscriber: Subscriber, until: date, now: datetime) -> None:
+    """No digest before the local date `until`."""
+    with _locked(subscriber):
+        subscriber.paused_until = until
+        _write(subscriber, paused_until=until, next_due_at=_next_due(subscriber, now))
+
+
+def resume(subscriber: Subscriber, now: datetime) -> None:
+    """Ends a pause now; without one, nothing happens."""
+    with _locked(subscriber):
+        if subscriber.paused_until is None:
+            return
+        subscriber.paused_until = None
+        _write(subscriber, paused_until=None, next_due_at=_next_due(subscriber, now))
+
+
+def set_preferences(
+    subscriber: Subscriber,
+    preferences: schedule.Preferences,
+    *,
+    papers_per_digest: int,
+    now: datetime,
+) -> None:
+    """When and how much. A slot that had its digest never gets another."""
+    with _locked(subscriber):
+        _write(
+            subscriber,
+            cadence=Subscriber.Cadence(preferences.cadence),
+            days=sorted(preferences.days),
+            hour=preferences.hour,
+            time_zone=preferences.time_zone,
+            papers_per_digest=papers_per_digest,
+        )
+        if not _is_imminent(subscriber, now):
+            _write(subscriber, next_due_at=_next_due(subscriber, now))
+
+
+def wake() -> None:
+    """Tells the broker that there is work now rather than at the next minute.
+
+    Only a hint: with the broker down nothing is lost, and the page must not wait for it.
+    """
+    options = {"max_retries": 0, "socket_connect_timeout": 1}
+    try:
+        with current_app.connection_for_write(
+            transport_options={**settings.CELERY_BROKER_TRANSPORT_OPTIONS, **options}
+        ) as connection:
+            current_app.send_task(
+                settings.WAKE_TASK,
+                ignore_result=True,
+                retry=False,
+                expires=60,
+                connection=connection,
+            )
+    except (OperationalError, OSError) as error:
+        logger.debug("wake=failed error=%s", error)
+
+
+@contextmanager
+def _locked(subscriber: Subscriber) -> Iterator[None]:
+    # SQLite ignores the lock; there a transaction is IMMEDIATE, so writers queue as a whole.
+    with transaction.atomic():
+        subscriber.refresh_from_db(from_queryset=Subscriber.objects.select_for_update())
+        yield
+
+
+def _is_barred(hashed: str) -> bool:
+    return Suppression.objects.total().filter(address_hash=hashed).exists()
+
+
+def _lift(hashed: str) -> None:
+    Suppression.objects.filter(
+        address_hash=hashed, reason__in=Suppression.LIFTED_BY_CONSENT
+    ).delete()
+
+
+def _ask_for_confirmation(subscriber: Subscriber, now: datetime, via: str) -> None:
+    if (
+        subscriber.confirmation_due_at is not None
+        or subscriber.confirmations_unanswered >= CONFIRMATIONS_UNANSWERED
+        or not _has_passed(CONFIRMATION_EVERY, since=subscriber.confirmation_sent_at, now=now)
+    ):
+        return
+    _write(subscriber, confirmation_due_at=now)
+    _note(subscriber, ConsentEvent.Kind.REQUESTED, now, via=via)
+
+
+def _ask_for_link(subscriber: Subscriber, now: datetime, *, every: timedelta) -> None:
+    if subscriber.link_due_at is not None or not _has_passed(
+        every, since=subscriber.link_sent_at, now=now
+    ):
+        return
+    _write(subscriber, link_due_at=now)
+
+
+def _has_passed(span: timedelta, *, since: datetime | None, now: datetime) -> bool:
+    return since is None or now - since >= span
+
+
+def _first_due(subscriber: Subscriber, now: datetime) -> datetime:
+    soon = now + FIRST_DIGEST_AFTER
+    return soon if _is_new_slot(subscriber, soon) else subscriber.due_after(now)
+
+
+def _is_new_slot(subscriber: Subscriber, due: datetime) -> bool:
+    slot = schedule.slot_date(due, subscriber.time_zone)
+    return subscriber.last_slot is None or slot > subscriber.last_slot
+
+
+def _may_come_back(subscriber: Subscriber, now: datetime) -> bool:
+    others = Suppression.objects.filter(address_hash=subscriber.address_hash).exclude(
+        reason=Suppression.Reason.UNSUBSCRIBE
+    )
+    return (
+        subscriber.confirmed_at is not None
+        and subscriber.unsubscribed_at is not None
+        and now - subscriber.unsubscribed_at <= UNDO_WITHIN
+        and not others.exists()
+    )
+
+
+def _may_move(subscriber: Subscriber, hashed: str) -> bool:
+    holders = Subscriber.objects.filter(address_hash=hashed, confirmed_at__isnull=False)
+    return (
+        subscriber.state == Subscriber.State.ACTIVE
+        and address_hash(subscriber.new_email) == hashed
+        and not _is_barred(hashed)
+        and not holders.exists()
+    )
+
+
+def _move(subscriber: Subscriber, new_email: str, now: datetime) -> None:
+    Subscriber.objects.with_address(new_email).delete()
+    _lift(address_hash(new_email))
+    subscriber.set_address(new_email)
+    _write(
+        subscriber,
+        email=subscriber.email,
+        address_hash=subscriber.address_hash,
+        new_email="",
+        address_change_due_at=None,
+    )
+    _note(subscriber, ConsentEvent.Kind.ADDRESS_CHANGED, now, via=ConsentEvent.Via.PAGE)
+
+
+def _is_imminent(subscriber: Subscriber, now: datetime) -> bool:
+    """Whether a mail is as good as on its way, which a change of mind about the hour must not lose.
+
+    That is one whose moment has passed before a tick came by, or the first one after confirming.
+    """
+    due = subscriber.next_due_at
+    if due is None or not _is_new_slot(subscriber, due):
+        return False
+    return due <= now or (subscriber.last_slot is None and due <= now + FIRST_DIGEST_AFTER)
+
+
+def _next_due(subscriber: Subscriber, now: datetime) -> datetime | None:
+    is_active = subscriber.state == Subscriber.State.ACTIVE
+    return subscriber.due_after(now) if is_active else None
+
+
+def _write(subscriber: Subscriber, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(subscriber, name, value)
+    subscriber.save(update_fields=list(values))
+
+
+def _note(subscriber: Subscriber, kind: str, now: datetime, *, via: str) -> None:
+    ConsentEvent.objects.create(
+        subscriber=subscriber, kind=kind, via=via, at=now, text_version=CONSENT_VERSION
+    )

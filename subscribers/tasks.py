@@ -1,0 +1,13 @@
+"""What Celery may call. Each task is a hint: the rows know what is due."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.utils import timezone
+
+from . import mail
+
+
+@shared_task(name="subscribers.send_service_mails")
+def send_service_mails() -> int:
+    return mail.send_due(timezone.now())

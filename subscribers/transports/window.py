@@ -1,0 +1,90 @@
+"""One window of messages, one after the other: when to go on, and when the rest had better wait."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from email.utils import parseaddr
+from typing import Any
+
+from django.core.mail import EmailMessage
+
+from . import Receipt, Status
+
+# A server that drops every message must not turn a whole window into uncertain ones.
+BROKEN_IN_A_ROW = 3
+ERROR_CHARACTERS = 500
+MESSAGE_ID_CHARACTERS = 255
+# Headers with line breaks, addresses that are none, texts that no charset holds.
+COMPOSING_ERRORS = (ValueError, TypeError, LookupError)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A receipt, and what it says about the messages after it."""
+
+    receipt: Receipt
+    is_broken: bool = False  # the connection or the service fell over; the next may be luckier
+    ends_window: bool = False  # the trouble is everybody's, or costs a time-out each
+
+
+def deliver(
+    messages: Sequence[EmailMessage], attempt: Callable[[EmailMessage], Attempt]
+) -> list[Receipt]:
+    """Attempts each message. Once there is no use in going on, the rest is RETRY, untried."""
+    receipts: list[Receipt] = []
+    broken_in_a_row = 0
+    for message in messages:
+        tried = attempt(message)
+        receipts.append(_for_the_ledger(tried.receipt, message))
+        broken_in_a_row = broken_in_a_row + 1 if tried.is_broken else 0
+        if tried.ends_window or broken_in_a_row == BROKEN_IN_A_ROW:
+            break
+    return receipts + [_untried(receipts[-1]) for _message in messages[len(receipts) :]]
+
+
+def composed(message: EmailMessage) -> tuple[bytes, str]:
+    """The message as it goes over the wire, and its Message-ID. Raises COMPOSING_ERRORS."""
+    mime: Any = message.message()
+    return mime.as_bytes(linesep="\r\n"), str(mime["Message-ID"])
+
+
+def own_message_id(message: EmailMessage) -> str:
+    """The Message-ID the caller set; empty where it set none."""
+    headers = {name.lower(): str(value) for name, value in message.extra_headers.items()}
+    return headers.get("message-id", "")
+
+
+def unsendable(message: EmailMessage, error: Exception) -> Attempt:
+    """A message that cannot be put together: nobody's fault but its own."""
+    text = f"the message cannot be put together: {error}"
+    return Attempt(Receipt(Status.FAILED, own_message_id(message), text))
+
+
+def _untried(last: Receipt) -> Receipt:
+    return Receipt(
+        Status.RETRY,
+        error=f"not tried, since before it: {last.error}",
+        retry_after_seconds=last.retry_after_seconds,
+        was_tried=False,
+    )
+
+
+def _for_the_ledger(receipt: Receipt, message: EmailMessage) -> Receipt:
+    """What servers say is foreign text: it must fit the row, and tell nobody's address."""
+    error = _without_address(" ".join(_storable(receipt.error).split()), message)
+    message_id = _storable(receipt.message_id)[:MESSAGE_ID_CHARACTERS]
+    return replace(receipt, error=error[:ERROR_CHARACTERS], message_id=message_id)
+
+
+def _storable(text: str) -> str:
+    """Without what no database takes: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def _without_address(text: str, message: EmailMessage) -> str:
+    for recipient in message.recipients():
+        for spelling in filter(None, (recipient, parseaddr(recipient)[1])):
+            text = re.sub(re.escape(spelling), "<recipient>", text, flags=re.IGNORECASE)
+    return text

@@ -1,0 +1,645 @@
+from __future__ import annotations
+
+import difflib
+import email
+import email.policy
+import os
+import re
+from dataclasses import replace
+from datetime import date
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from django.template.loader import render_to_string
+from django.test import RequestFactory
+
+from digest import rendering
+from digest.compose import Item
+from digest.models import Digest
+from digest.ranking import Reason
+from papers.models import Paper
+from subscribers.models import Subscriber
+from tests import sample
+from tests.sample import BREAKFAST, brief, full
+
+pytestmark = pytest.mark.django_db
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+VERBS = ["more", "less", "save"]
+LINKS = ["web", "preferences", "pause", "unsubscribe"]
+ONCE = [
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "List-Id",
+    "Feedback-ID",
+    "Auto-Submitted",
+    "Message-ID",
+    "Subject",
+    "From",
+    "To",
+    "Date",
+    "MIME-Version",
+    "Content-Type",
+]
+# In the spirit of the big list of naughty strings; all are titles that a source might send.
+NASTY = [
+    "<script>alert(1)</script>",
+    "</title><script>alert(1)</script>",
+    "</style><img src=x onerror=alert(1)>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<svg><script>alert&#40;1)</script>",
+    "<iframe src=javascript:alert(1)></iframe>",
+    "<a href='javascript:alert(1)'>click</a>",
+    "<body onload=alert(1)>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<style>@import '//evil.example/x.css';</style>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<base href=//evil.example>",
+    "<form action=//evil.example><input name=q></form>",
+    "<!-- a comment that never ends",
+    "-->",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "<!--[if mso]><script>alert(1)</script><![endif]-->",
+    "<!doctype html>",
+    "<plaintext>",
+    "<textarea>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    "\"><script>alert('quote')</script>",
+    "' onmouseover='alert(1)",
+    '" onfocus="alert(1)" autofocus="',
+    "` onmouseover=alert(1)",
+    "javascript:alert(1)",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&amp;lt;b&amp;gt;",
+    "&nbsp;&zwnj;&#0;",
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+    "<think>Is this a title?</think> A title",
+    "{{ 7*7 }}",
+    "{{ content.unsubscribe_url }}",
+    "{% load static %}{% debug %}",
+    "${7*7} #{7*7} <%= 7*7 %>",
+    "%(site)s %s %n %d",
+    "{site} {0}",
+    "$\\mathcal{O}(n^2)$ and \\(x_{i}\\) cost $100",
+    "\\u003cscript\\u003e \\x3cscript\\x3e",
+    "A title\r\nBcc: everybody@example.org",
+    "A title\nX-Injected: yes",
+    "A title\r\n\r\n<b>body</b>",
+    "A title\u2028X-Injected: yes\u2029and more\x85still",
+    "A title\x0bwith\x0cstrange\x1cblanks",
+    "A title\x1b[31mwith escapes\x07",
+    "=?utf-8?q?=3Cscript=3E?=",
+    "--===============boundary==",
+    ".",
+    "..",
+    "From the start of a line",
+    "To: someone@example.org",
+    "«Ünïcödé» – “quotes” … ×",
+    "田中さんにあげて下さい",
+    "הכותרת הזאת נכתבת מימין לשמאל",
+    "مقال عن الذكاء الاصطناعي",
+    "עברית and English (mixed) 123",
+    "Ṱ̺̺̕o͞ ̷i̲̬͇̪͙n̝̗͕v̟̜̘̦͟o̶̙̰̠kè͚̮̺̪̹̱̤",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 👾 🙇 💁",
+    "🇺🇸🇷🇺🇸 🇦🇫🇦",
+    "﷽ ﷽ ﷽",
+    "zero\u200bwidth\u200djoin\ufeffers",
+    "undefined",
+    "null",
+    "NaN",
+    "-1/0",
+    "' OR 1=1; DROP TABLE papers; --",
+    "=1+1@evil.example",
+    "W" * 2000,
+    "word " * 600,
+]
+
+
+# -- golden mails --------------------------------------------------------------------------
+
+
+def first() -> tuple[Subscriber, list[Item], dict]:
+    papers = sample.store_papers()
+    topic = Reason("topic", "long videos", terms=("long videos", "segment", "frames"))
+    items = [
+        full(papers["2511.20785"], topic),
+        full(papers["2512.00891"], replace(topic, terms=("streaming video", "tokens"))),
+        full(papers["2512.01420"], Reason("topic", "prompt engineering", terms=("prompts",))),
+        full(papers["2511.18538"], Reason("popular", upvotes=119)),
+        *map(brief, list(papers.values())[3:13]),
+    ]
+    reader = sample.ada(topics=["long videos", "prompt engineering"])
+    return reader, items, {"is_first": True}
+
+
+def ordinary() -> tuple[Subscriber, list[Item], dict]:
+    papers = sample.store_papers()
+    seed = papers["2512.01374"].pk
+    items = [
+        full(papers["2512.01801"], Reason("keyword", "dexterous robots", name="manipulation")),
+        full(papers["2512.02008"], Reason("author", "test time", name="Ayan Sengupta")),
+        full(papers["2511.20785"], Reason("organization", "video", name="LMMs-Lab")),
+        full(papers["2512.01925"], Reason("paper", "reasoning", paper_id=seed)),
+        full(papers["2512.01816"], Reason("popular", upvotes=58)),
+        *map(brief, list(papers.values())[14:20]),
+    ]
+    return sample.ada(topics=["dexterous robots"]), items, {}
+
+
+def trending() -> tuple[Subscriber, list[Item], dict]:
+    papers = list(sample.store_papers().values())
+    items = [full(each, Reason("popular", upvotes=each.upvotes)) for each in papers[:5]]
+    return sample.ada(), [*items, *map(brief, papers[5:15])], {}
+
+
+def weekly() -> tuple[Subscriber, list[Item], dict]:
+    papers = sample.store_papers()
+    liked = papers["2511.20614"].pk
+    items = [
+        full(papers["2512.00387"], Reason("more", paper_id=liked)),
+        full(papers["2512.00333"], Reason("category", "languages", name="cs.CL")),
+        full(papers["2512.00722"], Reason("keyword", name="speculative")),
+        brief(papers["2512.02014"]),
+    ]
+    reader = sample.ada(cadence="weekly", days=[2], hour=18, time_zone="America/New_York")
+    return reader, items, {"is_weekly": True}
+
+
+def hostile() -> tuple[Subscriber, list[Item], dict]:
+    title = "<script>alert(1)</script> & <think>hm</think>\r\nBcc: x@example.org 🤖 הכותרת"
+    common = {"published_at": BREAKFAST, "content_hash": "-"}
+    papers = [
+        Paper(
+            pk=201,
+            arxiv_id="2512.90001",
+            title=title,
+            abstract="We pay $5 for \\(x^2\\) & <b>more</b>. מימין לשמאל. {{ 7*7 }} stays.",
+            authors=[f"Author <{number}>" for number in range(1, 665)],
+            organization="R&D <lab>",
+            code_url="javascript:alert(1)",
+            **common,
+        ),
+        Paper(
+            pk=202,
+            arxiv_id="2512.90002",
+            title=("A Title of One Hundred and Seventy-Five Characters " * 4)[:175].strip(),
+            abstract="",
+            authors=["هدى"],
+            code_url="https://example.org/a?b=1&c=<d>",
+            stars=1234,
+            upvotes=1,
+            **common,
+        ),
+        Paper(pk=203, arxiv_id="2512.90003", title="ذكاء اصطناعي: مقدمة", authors=[], **common),
+    ]
+    Paper.objects.bulk_create(papers)
+    items = [
+        full(papers[0], Reason("topic", "<b>bold</b> wishes", terms=("<i>", "&amp;"))),
+        full(papers[1], Reason("paper", "x", paper_id=201)),
+        full(papers[2], Reason("author", "x", name='"><script>alert(1)</script>')),
+        brief(papers[0]),
+    ]
+    return sample.ada(time_zone="America/Argentina/Buenos_Aires", hour=3), items, {}
+
+
+CASES = [first, ordinary, trending, weekly, hostile]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_a_mail_is_what_its_golden_file_says(case):
+    """PAPERROUND_WRITE_GOLDEN=1 writes the files anew; their diff is then what has changed."""
+    message = message_of(case)
+    html = next(str(body) for body, kind in message.alternatives if kind == "text/html")
+    assert_golden(f"{case.__name__}.txt", str(message.body))
+    assert_golden(f"{case.__name__}.html", html)
+    assert_golden(f"{case.__name__}.headers", headers_of(message))
+
+
+def test_there_is_no_golden_file_without_its_case():
+    names = {path.stem for path in GOLDEN.iterdir()}
+    assert names == {case.__name__ for case in CASES}
+
+
+def assert_golden(name: str, made: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("PAPERROUND_WRITE_GOLDEN") == "1":
+        path.write_text(made, encoding="utf-8", newline="")
+    with path.open(encoding="utf-8", newline="") as file:
+        kept = file.read()
+    diff = difflib.unified_diff(kept.splitlines(), made.splitlines(), f"golden/{name}", "made now")
+    assert kept == made, "\n".join(diff)
+
+
+def headers_of(message) -> str:
+    """What is the same each time; the date and the boundary are not."""
+    parsed = parse(message)
+    lines = [
+        f"{name}: {parsed[name].strip()}" for name in parsed if name not in ("Date", "Content-Type")
+    ]
+    return "\n".join([*lines, f"Content-Type: {parsed.get_content_type()}", ""])
+
+
+# -- what holds for every mail -------------------------------------------------------------
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.__name__)
+def message(request):
+    return message_of(request.param)
+
+
+def test_every_header_of_a_bulk_mail_is_there_once(message):
+    parsed = parse(message)
+    assert {name: len(parsed.get_all(name, [])) for name in ONCE} == dict.fromkeys(ONCE, 1)
+    assert parsed["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    way_out = parsed["List-Unsubscribe"].strip()
+    assert re.fullmatch(r"<http://paperround\.test/unsubscribe/[^>]+>", way_out)
+    assert parsed["Message-ID"] == f"<{sample.DIGEST_UUID.hex}.digest@paperround.test>"
+    assert parsed["Auto-Submitted"] == "auto-generated"
+    assert parsed["To"] == "ada@example.org"
+    assert "Bcc" not in parsed
+
+
+def test_a_mailto_way_out_stands_beside_the_https_one_where_it_is_set_up(settings):
+    settings.UNSUBSCRIBE_MAILTO = "leave@example.org"
+    ways = parse(message_of(ordinary))["List-Unsubscribe"].split()
+    assert ways[0].startswith("<http")
+    assert ways[0].endswith(",")
+    assert ways[1] == "<mailto:leave@example.org?subject=unsubscribe>"
+
+
+def test_it_is_two_alternatives_in_utf_8_with_no_line_too_long(message):
+    raw = message.message().as_bytes(linesep="\r\n")
+    parsed = parse(message)
+    parts = [part for part in parsed.walk() if not part.is_multipart()]
+    assert parsed.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
+    assert {part.get_content_charset() for part in parts} == {"utf-8"}
+    assert max(len(line) for line in raw.split(b"\r\n")) <= 998
+
+
+def test_nothing_in_it_is_loaded_from_anywhere_or_runs(message):
+    html, _text = bodies(message)
+    soup = BeautifulSoup(html, "html.parser")
+    loading = ["img", "link", "script", "iframe", "object", "embed", "video", "audio", "svg"]
+    assert soup.find_all([*loading, "form", "base", "input"]) == []
+    assert "@import" not in html
+    assert "url(" not in "".join(tag.text for tag in soup.find_all("style"))
+    for tag in soup.find_all(True):
+        assert not {"src", "background", "srcset"} & tag.attrs.keys()
+        assert "url(" not in str(tag.get("style", ""))
+        assert not [name for name in tag.attrs if name.startswith("on")]
+
+
+def test_only_http_and_mailto_links_leave(message):
+    html, text = bodies(message)
+    links = [tag["href"] for tag in BeautifulSoup(html, "html.parser").find_all(href=True)]
+    assert links
+    assert all(re.match(r"(https?://|mailto:)", link) for link in links)
+    assert not re.search(r"^javascript:", text, re.MULTILINE)
+
+
+def test_the_text_and_the_html_say_the_same(message):
+    html, text = bodies(message)
+    soup = BeautifulSoup(html, "html.parser")
+    seen, read = squeezed(soup.get_text(" ")), squeezed(text)
+    content = content_of(Digest.objects.get())
+    for item in content.full:
+        for fact in (item.title, item.authors_line, item.organization, item.summary):
+            assert squeezed(fact) in seen
+            assert squeezed(fact) in read
+    for item in content.brief:
+        assert squeezed(item.title) in seen
+        assert squeezed(item.title) in read
+    links = {tag["href"] for tag in soup.find_all("a")}
+    assert links == set(re.findall(r"^https?://\S+$", text, re.MULTILINE))
+    reasons = [squeezed(tag.get_text()) for tag in soup.find_all(class_="reason")]
+    assert len(reasons) == len(content.full)
+    for reason in reasons:
+        assert unquoted(reason) in unquoted(read)
+
+
+def test_every_link_of_the_text_part_has_its_name_on_the_line_before():
+    _html, text = bodies(message_of(ordinary))
+    lines = text.partition("ALSO IN THIS EDITION")[0].splitlines()
+    for before, line in pairwise(lines):
+        if line.startswith("http"):
+            assert before.endswith(":")
+
+
+def test_the_lines_of_the_text_part_fit_a_terminal():
+    _html, text = bodies(message_of(first))
+    assert max(len(line) for line in text.splitlines() if not line.startswith("http")) <= 72
+
+
+def test_the_longest_digest_there_can_be_is_not_clipped():
+    papers = [
+        Paper(
+            pk=number,
+            arxiv_id=f"2512.{number:05}",
+            title="Wörter & " * 500,
+            tldr="Sätze & mehr. " * 500,
+            authors=["N&" * 100] * 664,
+            organization="Ö&" * 100,
+            code_url="https://example.org/" + "&" * 480,
+            upvotes=2_000_000,
+            stars=2_000_000,
+            published_at=BREAKFAST,
+            content_hash="-",
+        )
+        for number in range(300, 320)
+    ]
+    Paper.objects.bulk_create(papers)
+    near = Reason("paper", "T&" * 40, paper_id=319, terms=("ä&" * 20,) * 4)
+    items = [*(full(each, near) for each in papers[:10]), *map(brief, papers[10:])]
+    message = sent(sample.ada(), items)
+    html, _text = bodies(message)
+    assert len(html.encode()) < 90_000
+
+
+@pytest.mark.parametrize("title", NASTY, ids=range(len(NASTY)))
+def test_a_nasty_title_is_only_text(title, client):
+    paper = Paper.objects.create(
+        arxiv_id="2512.90001",
+        title=title,
+        abstract=f"{title}. And so on.",
+        authors=[title],
+        organization=title[:200],
+        published_at=BREAKFAST,
+        content_hash="-",
+    )
+    reason = Reason("author", title[:80], name=title)
+    message = sent(sample.ada(), [full(paper, reason), brief(paper)])
+    parsed, shown = parse(message), squeezed(rendering.shown_title(paper))
+    html, text = bodies(message)
+    web = client.get(content_of(Digest.objects.get()).web_url).content.decode()
+    names, mail_tags, page_tags = skeleton()
+
+    assert parsed["Subject"].strip() == message.subject
+    assert "\n" not in message.subject
+    assert parsed.keys() == names
+    assert shown in squeezed(text)
+    for page, expected in ((html, mail_tags), (web, page_tags)):
+        soup = BeautifulSoup(page, "html.parser")
+        assert tags(soup) == expected
+        assert shown in squeezed(soup.get_text(" "))
+
+
+def test_a_nul_is_only_a_blank():
+    # PostgreSQL stores none, SQLite does.
+    paper = Paper(title="A title\0with NUL", abstract="Words\0too.", authors=["A\0B"])
+    assert rendering.shown_title(paper) == "A title with NUL"
+    assert rendering.summary(paper) == "Words too."
+    assert rendering.authors_line(paper.authors) == "A B"
+
+
+def test_a_site_name_cannot_add_a_header(settings):
+    settings.SITE_NAME = "Papers,\r\nBcc: x@example.org <b>"
+    parsed = parse(message_of(ordinary))
+    assert "Bcc" not in parsed
+    assert parsed["List-Id"] == '"Papers, Bcc: x@example.org <b>" <digest.paperround.test>'
+
+
+def test_a_digest_carries_its_uuid_for_the_providers_events():
+    assert message_of(ordinary).metadata == {"digest": sample.DIGEST_UUID.hex}
+
+
+def test_a_reader_without_topics_is_not_told_that_it_was_chosen_for_them():
+    for body in bodies(message_of(trending)):
+        assert "The 5 most noticed of 28 new papers" in body
+        assert "You have named no subject yet" in body
+        assert "chosen for you from" not in body
+
+
+def test_the_same_digest_makes_the_same_mail_twice():
+    message_of(ordinary)
+    digest = Digest.objects.select_related("subscriber", "slot").get()
+    twice = [rendering.message(digest, content_of(digest)) for _ in range(2)]
+    assert bodies(twice[0]) == bodies(twice[1])
+    assert headers_of(twice[0]) == headers_of(twice[1])
+
+
+def test_an_erased_readers_digest_has_no_content():
+    message_of(ordinary)
+    Subscriber.objects.all().delete()
+    digest = Digest.objects.select_related("subscriber", "slot").get()
+    assert rendering.contents([digest], now=BREAKFAST) == {}
+
+
+def test_a_paper_that_was_deleted_since_is_left_out():
+    message_of(ordinary)
+    Paper.objects.get(arxiv_id="2512.01801").delete()
+    content = content_of(Digest.objects.select_related("subscriber", "slot").get())
+    assert [item.arxiv_id for item in content.full] == [
+        "2512.02008", "2511.20785", "2512.01925", "2512.01816",
+    ]  # fmt: skip
+
+
+def test_contents_asks_for_the_papers_of_all_digests_at_once(django_assert_num_queries):
+    message_of(ordinary)
+    digest = Digest.objects.select_related("subscriber", "slot").get()
+    with django_assert_num_queries(1):
+        rendering.contents([digest] * 20, now=BREAKFAST)
+
+
+def test_nobodys_digest_has_no_link_that_acts():
+    papers = list(sample.store_papers().values())
+    content = rendering.unaddressed(
+        [full(papers[0], Reason("popular", upvotes=3)), brief(papers[1])],
+        edition_day=sample.DAY,
+        candidates=2,
+        slot=date(2025, 12, 3),
+    )
+    message = rendering.preview(content, to="reader@example.org")
+    html, text = bodies(message)
+    assert not re.search(r"unsubscribe/|preferences/|read/|href=\"\"", html + text)
+    assert "List-Unsubscribe" not in parse(message)
+
+
+# -- the words -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("abstract", "said"),
+    [
+        ("", ""),
+        ("One sentence only", "One sentence only"),
+        ("One. Two. Three. Four.", "One. Two. Three."),
+        ("We follow Doe et al. The rest is new. Two. Three.", None),
+        ("Methods, e.g. BERT, i.e. T5, do well. Two. Three.", None),
+        ("J. Doe and A. B. Roe agree. Two. Three.", None),
+        ("RL vs. SFT, see Fig. 2 and cf. Roe. Two. Three.", None),
+        ("It costs 1.5 times less in v2.0 of it. Two. Three.", None),
+        ("Is it so? Yes! Fine. No more.", "Is it so? Yes! Fine."),
+        ("Äpfel fallen. Öfen heizen. Üben hilft. Ende.", "Äpfel fallen. Öfen heizen. Üben hilft."),
+        ("wrapped\nlines and\n\nparagraphs. Two.", "wrapped lines and paragraphs. Two."),
+    ],
+)
+def test_a_summary_is_how_the_abstract_begins(abstract, said):
+    assert rendering.summary(Paper(abstract=abstract)) == (abstract if said is None else said)
+
+
+def test_a_summary_ends_with_a_sentence_before_it_grows_too_long():
+    long = "A" + "b" * 300
+    assert rendering.summary(Paper(abstract=f"{long}. Short. {long}.")) == f"{long}. Short."
+
+
+def test_one_endless_sentence_is_cut_between_words():
+    said = rendering.summary(Paper(abstract="word, " * 400))
+    assert said.endswith("word…")
+    assert len(said) <= 500
+
+
+def test_the_sources_own_short_summary_comes_first():
+    paper = Paper(abstract="Long. And longer.", tldr="Short\nindeed.")
+    assert rendering.summary(paper) == "Short indeed."
+
+
+@pytest.mark.parametrize(
+    ("authors", "line"),
+    [
+        ([], ""),
+        (["A"], "A"),
+        (["A", "B", "C"], "A, B, C"),
+        (["A", "B", "C", "D"], "A, B, C and 1 more"),
+        (["A\nX"] * 664, "A X, A X, A X and 661 more"),
+    ],
+)
+def test_three_authors_are_named_and_the_rest_counted(authors, line):
+    assert rendering.authors_line(authors) == line
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "Monday to Friday at 07:00, UTC time"),
+        ({"cadence": "daily", "hour": 18}, "every day at 18:00, UTC time"),
+        (
+            {"cadence": "weekly", "days": [6], "time_zone": "America/New_York"},
+            "on Sunday at 07:00, America/New York time",
+        ),
+        ({"cadence": "chosen", "days": [4, 0]}, "on Monday, Friday at 07:00, UTC time"),
+    ],
+)
+def test_the_cadence_is_said_in_words(fields, words):
+    assert rendering.cadence_words(Subscriber(**fields)) == words
+
+
+def test_the_subject_is_the_two_top_titles_where_both_fit():
+    content = titled("First paper", "Second paper", "Third paper", "Fourth paper")
+    assert content.subject == "First paper · Second paper"
+    assert content.preheader == "Third paper · Fourth paper"
+
+
+def test_a_long_top_title_stands_alone_and_the_next_is_the_preheader():
+    long = "A title of many words " * 4
+    content = titled(long.strip(), "Second · with a dot of its own " * 2, "Third")
+    assert content.subject == long.strip()
+    assert content.preheader.startswith("Second · with a dot")
+
+
+def test_a_subject_is_cut_between_words():
+    content = titled("word " * 60)
+    assert content.subject.endswith("word…")
+    assert len(content.subject) <= 110
+
+
+def test_a_single_papers_preheader_is_how_it_begins():
+    assert titled("Only one").preheader == "A summary."
+
+
+def test_a_digest_without_papers_is_called_by_the_sites_name():
+    assert titled().subject == "Paperround"
+    assert titled().preheader == ""
+
+
+# -- making and reading mails --------------------------------------------------------------
+
+
+def message_of(case):
+    reader, items, fields = case()
+    return sent(reader, items, **fields)
+
+
+def sent(reader: Subscriber, items: list[Item], **fields):
+    digest = sample.digest_of(reader, items, **fields)
+    return rendering.message(digest, content_of(digest))
+
+
+def content_of(digest: Digest) -> rendering.Content:
+    return rendering.contents([digest], now=BREAKFAST)[digest.pk]
+
+
+def parse(message):
+    """What a mailbox provider sees of the bytes that leave."""
+    raw = message.message().as_bytes(linesep="\r\n")
+    return email.message_from_bytes(raw, policy=email.policy.default)
+
+
+def bodies(message) -> tuple[str, str]:
+    """HTML and text, out of the bytes."""
+    parts = [parse(message).get_body([kind]) for kind in ("html", "plain")]
+    return tuple(part.get_content().replace("\r\n", "\n") for part in parts)
+
+
+def titled(*titles: str) -> rendering.Content:
+    items = tuple(replace(PLAIN, title=title.strip()) for title in titles)
+    return rendering.Content(
+        site_name="Paperround",
+        edition_day=sample.DAY,
+        slot_date=date(2025, 12, 3),
+        is_first=False,
+        is_weekly=False,
+        candidates_count=9,
+        full=items,
+        brief=(),
+    )
+
+
+PLAIN = rendering.ContentItem(
+    paper_id=1,
+    arxiv_id="2512.00001",
+    title="An ordinary title",
+    authors_line="Ada Example",
+    organization="An organization",
+    upvotes=0,
+    stars=None,
+    summary="A summary.",
+    page_url="http://paperround.test/papers/2512.00001/",
+    abstract_url="https://arxiv.org/abs/2512.00001",
+    pdf_url="https://arxiv.org/pdf/2512.00001",
+    code_url="",
+    reason=Reason("author", "a topic", name="Ada Example"),
+)
+
+
+@cache
+def skeleton() -> tuple[list[str], list[str], list[str]]:
+    """Header names, the mail's tags and the web page's, where every word is an ordinary one."""
+    item = replace(PLAIN, **{f"{verb}_url": "http://paperround.test/" for verb in VERBS})
+    links = {f"{name}_url": "http://paperround.test/" for name in LINKS}
+    said = {"consented_on": sample.DAY, "next_on": sample.DAY, "cadence_words": "every day"}
+    content = replace(
+        titled(), full=(item,), brief=(item,), postal_address="1 Test Street", **links, **said
+    )
+    digest = Digest(uuid=sample.DIGEST_UUID, subscriber=Subscriber(email="ada@example.org"))
+    message = rendering.message(digest, content)
+    context = {"content": content, "feedback": {}}
+    page = render_to_string("digest/read.html", context, RequestFactory().get("/"))
+    soups = [BeautifulSoup(each, "html.parser") for each in (bodies(message)[0], page)]
+    return parse(message).keys(), *map(tags, soups)
+
+
+def tags(soup: BeautifulSoup) -> list[str]:
+    return [tag.name for tag in soup.find_all(True)]
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def unquoted(text: str) -> str:
+    return re.sub("[“”]", "", text)

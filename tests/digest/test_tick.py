@@ -1,0 +1,206 @@
+"""One round: each step finds its own rows, and one that fails stops no other."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from digest import assembly, sending, tasks
+from digest.management.commands import tick as tick_command
+from digest.models import Digest
+from papers import editions, fetching
+from papers.models import Edition, Fetch
+from subscribers import mail, topics
+from subscribers.models import Subscriber
+from subscribers.transports import Status
+from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader, make_readers
+
+pytestmark = pytest.mark.usefixtures("balanced_books")
+
+State = Digest.State
+
+
+def run(command: str, *arguments: str) -> str:
+    out = StringIO()
+    call_command(command, *arguments, stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def open_edition(db) -> Edition:
+    """Sunday's, as it stands before it is closed."""
+    edition = make_edition(SUNDAY, [make_paper() for _ in range(3)])
+    edition.entries.update(rank=None, score=None)
+    edition.closed_at = edition.closed_seq = None
+    edition.save()
+    return edition
+
+
+def test_a_round_closes_assembles_and_sends(open_edition, transport):
+    make_reader()
+    said = run("tick", "--now", DUE.isoformat(), "--no-fetch")
+    assert said == "digests: sent 1\n"
+    open_edition.refresh_from_db()
+    assert open_edition.closed_seq == 1
+    assert transport.recipients() == ["ada@example.org"]
+
+
+def test_a_round_with_nothing_to_do_says_so(db, transport):
+    assert run("tick", "--now", DUE.isoformat(), "--no-fetch") == "digests: none due\n"
+
+
+def test_a_second_round_at_the_same_moment_sends_nothing_more(reader, transport):
+    for _ in range(2):
+        run("tick", "--now", DUE.isoformat(), "--no-fetch")
+    assert len(transport.accepted) == 1
+
+
+def test_the_moment_is_the_one_that_was_asked_for(reader, transport):
+    early = (DUE - timedelta(minutes=1)).isoformat()
+    assert run("tick", "--now", early, "--no-fetch") == "digests: none due\n"
+    assert run("tick", "--now", "2026-11-23T07:00+01:00", "--no-fetch") == "digests: sent 1\n"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01T00:00", ""])
+def test_a_moment_that_is_none_is_refused_by_name(db, text):
+    with pytest.raises(CommandError, match=f"--now: {text!r} is no moment such as"):
+        run("tick", "--now", text)
+
+
+def test_a_moment_without_an_offset_is_utc():
+    assert tick_command.moment("2026-11-23T06:00") == DUE
+
+
+def test_a_round_reads_the_sources_unless_told_not_to(db, monkeypatch, transport):
+    asked = []
+
+    def fetch_due(now):
+        asked.append(now)
+        return [Fetch(status=Fetch.Status.OK), Fetch(status=Fetch.Status.FAILED)]
+
+    monkeypatch.setattr(fetching, "fetch_due", fetch_due)
+    assert run("tick", "--now", DUE.isoformat()).startswith("fetched 1, failed 1\n")
+    run("tick", "--now", DUE.isoformat(), "--no-fetch")
+    assert asked == [DUE]
+
+
+def test_a_step_that_fails_is_named_and_stops_no_other(reader, transport, monkeypatch, caplog):
+    def broken(now):
+        raise RuntimeError("no such day")
+
+    broken.__module__, broken.__name__ = "papers.editions", "close_due"
+    monkeypatch.setattr(editions, "close_due", broken)
+    with pytest.raises(CommandError, match=r"unfinished: papers\.editions\.close_due"):
+        run("tick", "--now", DUE.isoformat(), "--no-fetch")
+    assert len(transport.accepted) == 1
+    assert "no such day" in caplog.text
+
+
+def test_the_steps_come_in_the_order_of_the_flow(db, monkeypatch):
+    done = []
+    steps = [
+        (editions, "close_due"),
+        (topics, "link_seed_papers"),
+        (sending, "sweep"),
+        (assembly, "assemble_due"),
+        (mail, "send_due"),
+        (assembly, "thin_old"),
+    ]
+    for module, name in steps:
+        monkeypatch.setattr(module, name, lambda now, name=name: done.append(name))
+    assert tasks.prepare(DUE) == []
+    assert done == [name for _module, name in steps]
+
+
+def test_sending_goes_on_until_nothing_is_due(digests, transport, settings):
+    settings.CLAIM_LIMIT = 2
+    assert tasks.send_all(DUE) == {State.SENT: 6}
+
+
+def test_a_mail_to_be_tried_later_does_not_keep_the_round_going(digests, transport):
+    transport.answers = [Status.RETRY] * 6
+    assert tasks.send_all(DUE) == {State.RETRY: 6}
+    assert len(transport.windows) == 1
+
+
+def test_the_command_that_only_sends_assembles_nothing(reader, transport, time_machine):
+    time_machine.move_to(DUE)
+    assert run("send_digests") == "digests: none due\n"
+    assembly.assemble_due(DUE)
+    assert run("send_digests") == "digests: sent 1\n"
+
+
+@pytest.mark.parametrize("command", [("tick", "--no-fetch"), ("send_digests",)])
+def test_mail_that_no_server_takes_is_an_error_to_cron(
+    digests, transport, settings, time_machine, command
+):
+    time_machine.move_to(DUE)
+    settings.SEND_WINDOW = 2
+    transport.answers = [Status.RETRY] * 2
+    with pytest.raises(CommandError, match="unfinished: digests are still waiting"):
+        run(*command)
+    assert Digest.objects.filter(state=State.ASSEMBLED).count() == 4
+
+
+# -- the tasks -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handed_out(monkeypatch) -> list[dict]:
+    """The sending tasks that a tick gives to the broker."""
+    given: list[dict] = []
+    monkeypatch.setattr(tasks.send_due, "apply_async", lambda **options: given.append(options))
+    return given
+
+
+def test_the_tick_hands_out_one_task_for_each_batch(
+    edition, handed_out, transport, settings, time_machine
+):
+    settings.CLAIM_LIMIT = 2
+    make_readers(5)
+    time_machine.move_to(DUE)
+    tasks.tick()
+    assert len(handed_out) == 3
+    assert {options["expires"] for options in handed_out} == {300}
+    assert transport.accepted == []
+
+
+def test_a_tick_never_floods_the_broker(digests, handed_out, settings, monkeypatch, time_machine):
+    settings.CLAIM_LIMIT = 1
+    monkeypatch.setattr(tasks, "MOST_TASKS_A_TICK", 4)
+    time_machine.move_to(DUE)
+    tasks.tick()
+    assert len(handed_out) == 4
+
+
+def test_losing_every_task_loses_no_mail(reader, handed_out, transport, time_machine):
+    time_machine.move_to(DUE)
+    tasks.tick()
+    handed_out.clear()  # the broker is gone
+    time_machine.move_to(DUE + timedelta(minutes=1))
+    tasks.tick()
+    assert len(handed_out) == 1
+    tasks.send_due()
+    assert len(transport.accepted) == 1
+
+
+def test_a_task_delivered_twice_sends_once(digest, transport, time_machine):
+    time_machine.move_to(DUE)
+    tasks.send_due()
+    tasks.send_due()
+    assert len(transport.accepted) == 1
+
+
+def test_a_silent_week_ends_every_slot(db, transport):
+    make_edition(SUNDAY, [make_paper()])
+    reader = make_reader()
+    for day in range(7):
+        run("tick", "--now", (DUE + timedelta(days=day)).isoformat(), "--no-fetch")
+    ended = [row.skip_reason or row.state for row in Digest.objects.order_by("slot__date")]
+    assert ended == [State.SENT] + [Digest.SkipReason.NOTHING] * 6
+    reader.refresh_from_db()
+    assert reader.last_slot == date(2026, 11, 29)
+    assert Subscriber.objects.get().next_due_at == DUE + timedelta(days=7)

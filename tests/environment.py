@@ -1,0 +1,29 @@
+"""The suite's environment, set before Django reads its settings: nothing of yours leaks in.
+
+A pytest plugin (`-p tests.environment` in pyproject.toml), because settings are read before any
+conftest. TEST_DATABASE_URL runs the same suite on another database.
+"""
+
+import os
+import tempfile
+
+OWN = {
+    "DATABASE_URL", "REDIS_URL", "EMAIL_URL", "EMAIL_BACKEND", "SITE_URL", "DEBUG", "ALLOWED_HOSTS",
+    "MAIL_FROM", "LIST_ID", "WAKE_TASK", "HUGGINGFACE_TOKEN", "PORT", "TRUST_PROXY",
+}  # fmt: skip
+
+for name in OWN:
+    os.environ.pop(name, None)
+os.environ |= {
+    "ENV_FILE": os.devnull,
+    "DATA_DIR": tempfile.mkdtemp(prefix="paperround-tests-"),
+    "SECRET_KEY": "tests-only-" + "k" * 50,
+    "SUPPRESSION_KEY": "tests-only-" + "s" * 50,
+    "SITE_URL": "http://paperround.test",
+    "POSTAL_ADDRESS": "Paperround, 1 Test Street, 12345 Testville",
+    "HUGGINGFACE_URL": "http://127.0.0.1:9",  # discard: nothing answers unless a test starts it
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+if url := os.environ.get("TEST_DATABASE_URL"):
+    os.environ["DATABASE_URL"] = url

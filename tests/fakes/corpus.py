@@ -1,0 +1,86 @@
+"""Small made-up papers for the ranker, and a corpus of ordinary ones to hold them against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from digest import profile, ranking
+from digest.profile import Opinion, Profile, ReaderFacts, Rule, RuleKind, TopicFacts
+from digest.ranking import Corpus, PaperFacts
+from papers.vectors import DocumentFrequencies, WordEncoder, bag
+
+NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
+
+# Sixty papers about nothing in particular: what is ordinary.
+SUBJECTS = ("image", "text", "video", "graph", "code", "audio")
+VERBS = ("restoring", "ranking", "summarising", "compressing", "labelling")
+ORDINARY = [
+    f"{verb} {subject} data with a {size} network\nWe train a {size} model of {subject} data."
+    for verb in VERBS
+    for subject in SUBJECTS
+    for size in ("small", "large")
+]
+
+GRASP = "Robots learn to grasp cups\nA robot arm with tactile fingers learns manipulation."
+LLM_PROOF = "Proving theorems with language models\nA language model writes formal proofs."
+SPEECH = "Speech recognition for quiet rooms\nAn acoustic model hears whispered speech."
+GARDEN = "Counting tulips from the air\nA drone counts flowers in a garden."
+
+ENCODER = WordEncoder(
+    DocumentFrequencies.count(bag(text) for text in [*ORDINARY, GRASP, LLM_PROOF, SPEECH, GARDEN])
+)
+
+
+def paper(paper_id: int, text: str = GARDEN, **fields) -> PaperFacts:
+    """`text`: a title, and an abstract on the lines after it."""
+    title, _, abstract = text.partition("\n")
+    defaults = {
+        "authors": ("Ada Example",),
+        "organization": "",
+        "categories": (),
+        "keywords": (),
+        "trending": 0.0,
+        "upvotes": 0,
+        "age_days": 0.0,
+        "group": None,
+    }
+    return PaperFacts(
+        paper_id=paper_id,
+        title=title,
+        abstract=abstract,
+        code=ENCODER.encode(text),
+        **defaults | fields,
+    )
+
+
+def corpus(
+    papers: Sequence[PaperFacts],
+    *,
+    stored: Sequence[PaperFacts] = (),
+    reference: Sequence[str] = ORDINARY,
+) -> Corpus:
+    """`stored`: papers that profiles name besides the candidates."""
+    codes = {each.paper_id: each.code for each in [*papers, *stored]}
+    return Corpus(papers, codes, [ENCODER.encode(text) for text in reference], ENCODER)
+
+
+def reader(
+    *topics: str | TopicFacts, mute: Sequence[Rule] = (), opinions: Sequence[Opinion] = ()
+) -> Profile:
+    named = tuple(TopicFacts(each) if isinstance(each, str) else each for each in topics)
+    return profile.build(ReaderFacts(named, tuple(mute), tuple(opinions)), now=NOW)
+
+
+def rank_one(
+    who: Profile, papers: Sequence[PaperFacts], *, stored: Sequence[PaperFacts] = ()
+) -> ranking.Ranking:
+    return ranking.rank([who], corpus(papers, stored=stored))[0]
+
+
+def keyword(value: str) -> Rule:
+    return Rule(RuleKind.KEYWORD, value)
+
+
+def author(value: str) -> Rule:
+    return Rule(RuleKind.AUTHOR, value)

@@ -1,0 +1,239 @@
+"""What `manage.py doctor` says of an installation, and whether it says so in its exit code."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError
+
+from digest.management.commands import doctor
+from digest.models import Digest, Slot
+from papers import fetching
+from papers.models import Fetch, Source
+from tests.database import everything
+from tests.factories import DUE, SUNDAY, make_reader
+
+pytestmark = pytest.mark.django_db
+NOBODY = "redis://127.0.0.1:9/0"
+
+
+@pytest.fixture
+def public(settings: Any) -> Any:
+    """As an installation for everybody should be."""
+    settings.IS_PUBLIC = True
+    settings.SITE_URL = "https://papers.example.org"
+    settings.SITE_HOST = "papers.example.org"
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "mail.example.org", 587
+    settings.EMAIL_HOST_PASSWORD = "a-password-of-ours"
+    settings.MAIL_FROM = "Paperround <digest@papers.example.org>"
+    return settings
+
+
+@pytest.fixture
+def source() -> Source:
+    fetching.ensure_sources()
+    return Source.objects.get()
+
+
+def line(subject: str) -> tuple[str, str]:
+    """Its verdict, and the rest of its line."""
+    (found,) = [each for each in doctor.findings(DUE) if each.subject == subject]
+    return found.verdict, f"{found.text} -> {found.mend}"
+
+
+def test_each_line_says_ok_warn_or_fail_and_a_failure_is_the_exit_code(settings: Any) -> None:
+    settings.SITE_URL, settings.SITE_HOST = "http://papers.example.org", "papers.example.org"
+    said = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("doctor", stdout=said)
+
+    assert ended.value.code == 1
+    lines = said.getvalue().splitlines()
+    assert {each.split()[0] for each in lines} <= {"ok", "warn", "fail"}
+    assert any(
+        each.startswith("fail  SITE_URL") and each.endswith("-> SITE_URL=https://…")
+        for each in lines
+    )
+
+
+def test_one_machine_that_was_never_set_up_further_passes_with_warnings(settings: Any) -> None:
+    settings.SITE_URL, settings.SITE_HOST = "http://127.0.0.1:8000", "127.0.0.1"
+    settings.EMAIL_BACKEND = "subscribers.transports.outbox.EmailBackend"
+    settings.MAIL_FROM, settings.POSTAL_ADDRESS = "Paperround <digest@127.0.0.1>", ""
+    fetching.ensure_sources()
+    said = StringIO()
+    call_command("doctor", stdout=said)
+
+    verdicts = {words[1]: words[0] for words in map(str.split, said.getvalue().splitlines())}
+    for subject in ("SITE_URL", "transport", "MAIL_FROM", "POSTAL_ADDRESS", "broker"):
+        assert verdicts[subject] == "warn"
+    assert verdicts["database"] == verdicts["keys"] == "ok"
+
+
+@pytest.mark.usefixtures("public", "source")
+def test_a_public_installation_that_lacks_nothing_has_no_complaint_of_its_settings() -> None:
+    for subject in ("SITE_URL", "transport", "MAIL_FROM", "POSTAL_ADDRESS", "keys", "database"):
+        assert line(subject)[0] == "ok"
+    assert "smtp by mail.example.org:587" in line("transport")[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "subject"),
+    [
+        ("EMAIL_BACKEND", "subscribers.transports.outbox.EmailBackend", "transport"),
+        ("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend", "transport"),
+        ("MAIL_FROM", "Paperround <digest@localhost>", "MAIL_FROM"),
+        ("MAIL_FROM", "nobody", "MAIL_FROM"),
+        ("POSTAL_ADDRESS", " ", "POSTAL_ADDRESS"),
+        ("CELERY_BROKER_URL", "memory://", "broker"),
+        ("SECRET_KEY", "short", "keys"),
+        ("SUPPRESSION_KEY", "short", "keys"),
+    ],
+)
+def test_what_a_public_installation_lacks_fails(
+    public: Any, setting: str, value: str, subject: str
+) -> None:
+    setattr(public, setting, value)
+    assert line(subject)[0] == "fail"
+
+
+def test_one_key_for_both_purposes_fails(settings: Any) -> None:
+    settings.SUPPRESSION_KEY = settings.SECRET_KEY
+    assert line("keys")[0] == "fail"
+
+
+def test_no_line_tells_a_key_or_a_password(public: Any) -> None:
+    said = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("doctor", stdout=said)
+    for secret in (public.SECRET_KEY, public.SUPPRESSION_KEY, public.EMAIL_HOST_PASSWORD):
+        assert secret not in said.getvalue()
+
+
+def test_a_broker_that_cannot_be_reached_fails_and_names_its_setting(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CELERY_BROKER_URL = NOBODY
+    connection_for_write = doctor.current_app.connection_for_write
+    monkeypatch.setattr(
+        doctor.current_app, "connection_for_write", lambda: connection_for_write(NOBODY)
+    )
+    verdict, text = line("broker")
+    assert verdict == "fail"
+    assert text.endswith("-> REDIS_URL")
+
+
+def test_a_broker_that_answers_is_reachable(
+    redis_url: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CELERY_BROKER_URL = redis_url
+    connection_for_write = doctor.current_app.connection_for_write
+    monkeypatch.setattr(
+        doctor.current_app, "connection_for_write", lambda: connection_for_write(redis_url)
+    )
+    assert line("broker")[0] == "ok"
+
+
+def test_a_database_that_cannot_be_used_fails_and_stops_no_other_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreachable(connection: Any) -> None:
+        raise DatabaseError("could not connect\n  to the server")
+
+    monkeypatch.setattr(doctor, "MigrationExecutor", unreachable)
+    found = {each.subject: each for each in doctor.findings(DUE)}
+
+    assert found["database"].verdict == "fail"
+    assert "could not connect to the server" in found["database"].text
+    assert found["database"].mend == "DATABASE_URL"
+    assert {"keys", "transport"} <= set(found)
+    assert "slots" not in found
+
+
+def test_missing_migrations_fail_and_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        doctor.MigrationExecutor, "migration_plan", lambda executor, targets: ["one", "two"]
+    )
+    verdict, text = line("database")
+    assert verdict == "fail"
+    assert "2 migrations are missing -> ./manage.py migrate" in text
+
+
+# -- what the rows tell --------------------------------------------------------------------
+
+
+def fetched(source: Source, status: Fetch.Status, *, hours_ago: float, error: str = "") -> None:
+    Fetch.objects.create(
+        source=source,
+        day=SUNDAY,
+        status=status,
+        started_at=DUE - timedelta(hours=hours_ago),
+        error=error,
+    )
+
+
+def test_without_a_source_a_warning() -> None:
+    assert line("sources")[0] == "warn"
+
+
+def test_a_source_is_judged_by_its_last_good_reading(source: Source) -> None:
+    assert line(source.slug)[0] == "warn"
+    fetched(source, Fetch.Status.OK, hours_ago=30)
+    fetched(source, Fetch.Status.FAILED, hours_ago=1, error="503 from the source\nand more")
+    verdict, text = line(source.slug)
+    assert verdict == "fail"
+    assert "30 h ago; last error: 503 from the source ->" in text
+
+    fetched(source, Fetch.Status.EMPTY, hours_ago=2)
+    assert line(source.slug)[0] == "ok"
+
+
+def test_a_reading_from_a_file_says_nothing_of_the_network(source: Source) -> None:
+    fetched(source, Fetch.Status.OK, hours_ago=1)
+    Fetch.objects.update(origin=Fetch.Origin.FILE)
+    assert "never read" in line(source.slug)[1]
+
+
+def test_a_source_that_is_switched_off_is_not_missed(source: Source) -> None:
+    Source.objects.update(is_enabled=False)
+    assert source.slug not in {each.subject for each in doctor.findings(DUE)}
+
+
+def test_readers_whose_time_passed_long_ago_are_counted() -> None:
+    make_reader(next_due_at=DUE - timedelta(hours=5))
+    assert line("due readers") == ("ok", "1 active, none forgotten -> ")
+    make_reader("ben@example.org", next_due_at=DUE - timedelta(hours=7))
+    verdict, text = line("due readers")
+    assert verdict == "fail"
+    assert "1 active readers fell due more than 6 h ago" in text
+
+
+def test_a_slot_that_does_not_add_up_fails_by_its_date() -> None:
+    slot = Slot.objects.create(date=DUE.date(), due=1)
+    verdict, text = line("slots")
+    assert verdict == "fail"
+    assert "2026-11-23" in text
+
+    Digest.objects.create(subscriber=make_reader(), slot=slot, due_at=DUE)
+    assert line("slots")[0] == "ok"
+
+
+def test_digests_in_doubt_are_a_warning() -> None:
+    assert line("uncertain")[0] == "ok"
+    slot = Slot.objects.create(date=DUE.date(), due=1)
+    Digest.objects.create(
+        subscriber=make_reader(), slot=slot, due_at=DUE, state=Digest.State.UNCERTAIN
+    )
+    assert line("uncertain")[0] == "warn"
+
+
+def test_it_changes_nothing(source: Source) -> None:
+    make_reader()
+    before = everything()
+    assert list(doctor.findings(DUE)) == list(doctor.findings(DUE))
+    assert everything() == before

@@ -1,0 +1,243 @@
+"""The settings as an environment makes them, and what a wrong one says."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+PROJECT = Path(__file__).resolve().parent.parent
+SETTINGS = PROJECT / "config" / "settings.py"
+KEYS = {"SECRET_KEY": "one " * 20, "SUPPRESSION_KEY": "two " * 20}
+PUBLIC = {"SITE_URL": "https://papers.example.org", **KEYS}
+
+
+def settings_with(**environment: str) -> dict[str, Any]:
+    """The settings file's names under this environment and no other variable."""
+    with patch.dict(os.environ, {"ENV_FILE": os.devnull, **environment}, clear=True):
+        return runpy.run_path(str(SETTINGS))
+
+
+def test_wrong_values_are_named_without_a_traceback(tmp_path: Path) -> None:
+    wrong = {
+        "PORT": "abc", "SITE_URL": "foo", "DATABASE_URL": "nonsense", "EMAIL_URL": "foo://x",
+    }  # fmt: skip
+    started = {name: manage_check(tmp_path, **{name: value}) for name, value in wrong.items()}
+    started["SECRET_KEY"] = manage_check(tmp_path, SITE_URL="https://papers.example.org")
+    started["DATA_DIR"] = manage_check(tmp_path, DATA_DIR=f"{os.devnull}/below")
+
+    for name, process in started.items():
+        said, _ = process.communicate(timeout=30)
+        assert process.returncode == 1, said
+        assert name in said
+        assert len(said.splitlines()) == 1, said
+
+
+def test_a_database_without_tables_is_named_without_a_traceback(tmp_path: Path) -> None:
+    process = manage("tick", "--no-fetch", folder=tmp_path)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said == "The database has no tables yet. Make them with: manage.py migrate\n"
+
+
+def manage_check(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    return manage("check", folder=folder, **environment)
+
+
+def manage(*arguments: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    base = {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull, "DATA_DIR": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=PROJECT,
+        env=base | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "80a"),
+        ("LEASE_SECONDS", "a while"),
+        ("EDITION_QUIET_HOURS", "two"),
+        ("EMAIL_TIMEOUT", "soon"),
+        ("SITE_URL", "papers.example.org"),
+        ("SITE_URL", "ftp://papers.example.org"),
+        ("SITE_URL", "http://[::1"),
+        ("SITE_URL", "http://papers.example.org:port"),
+        ("HUGGINGFACE_URL", "huggingface.co"),
+        ("DATABASE_URL", "paperround.sqlite3"),
+        ("DATABASE_URL", "mysql://user@host/name"),
+        ("DATABASE_URL", "postgres://user:s3cret/@host/name"),
+        ("DATABASE_URL", "postgres://user:s3cret@host:port/name"),
+        ("EMAIL_URL", "mail.example.org"),
+        ("EMAIL_URL", "smtp://user:s3cret@host:port"),
+        ("EMAIL_URL", "smtp://user:s3cret#@host:587"),
+        ("REDIS_URL", "127.0.0.1:6379"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_value_names_its_variable_and_gives_no_secret_away(name: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=name) as raised:
+        settings_with(**KEYS, **{name: value})
+    assert "s3cret" not in str(raised.value)
+
+
+def test_what_is_empty_is_as_good_as_unset(tmp_path: Path) -> None:
+    empty = dict.fromkeys(
+        ("PORT", "SITE_URL", "DATABASE_URL", "EMAIL_URL", "REDIS_URL", "LEASE_SECONDS", "DEBUG"), ""
+    )
+    bare = settings_with(DATA_DIR=str(tmp_path))
+    same = settings_with(DATA_DIR=str(tmp_path), **empty)
+    assert {k: v for k, v in same.items() if k.isupper()} == {
+        k: v for k, v in bare.items() if k.isupper()
+    }
+
+
+def test_an_empty_folder_s_name_is_not_the_folder_one_stands_in() -> None:
+    assert settings_with(**KEYS, DATA_DIR="")["DATA_DIR"] == PROJECT / "var"
+
+
+def test_without_any_variable_it_is_one_machine(tmp_path: Path) -> None:
+    made = settings_with(DATA_DIR=str(tmp_path))
+    assert made["SITE_URL"] == "http://127.0.0.1:8000"
+    assert made["DATABASES"]["default"]["ENGINE"] == "config.sqlite_queue"
+    assert made["DATABASES"]["default"]["NAME"] == str(tmp_path / "paperround.sqlite3")
+    assert made["EMAIL_BACKEND"] == "subscribers.transports.outbox.EmailBackend"
+    assert made["CELERY_BROKER_URL"] == "memory://"
+    assert made["DEBUG"] is False
+
+
+def test_a_folder_with_signs_that_addresses_know_is_used_as_it_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "a +%20#?b"
+    made = settings_with(DATA_DIR=str(folder))
+    assert made["DATABASES"]["default"]["NAME"] == str(folder / "paperround.sqlite3")
+
+
+def test_postgresql_with_a_password_of_any_signs() -> None:
+    made = settings_with(**KEYS, DATABASE_URL="postgres://me:p%40s%2Fs@db.example.org:5433/papers")
+    database = made["DATABASES"]["default"]
+    assert database["ENGINE"] == "django.db.backends.postgresql"
+    assert (database["USER"], database["PASSWORD"]) == ("me", "p@s/s")
+    assert (database["HOST"], database["PORT"]) == ("db.example.org", 5433)
+    assert database["CONN_HEALTH_CHECKS"] is True
+
+
+# -- keys ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", KEYS)
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"SITE_URL": "https://papers.example.org"},
+        {"DATABASE_URL": "postgres://user:password@host/name"},
+    ],
+)
+def test_a_public_or_shared_installation_asks_for_its_keys(
+    tmp_path: Path, missing: str, elsewhere: dict[str, str]
+) -> None:
+    given = {name: key for name, key in KEYS.items() if name != missing}
+    with pytest.raises(ImproperlyConfigured, match=f"Set {missing}"):
+        settings_with(DATA_DIR=str(tmp_path), **given, **elsewhere)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_of_its_own_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    first, second = (settings_with(DATA_DIR=str(folder)) for _ in range(2))
+
+    for name in KEYS:
+        assert first[name] == second[name] == (folder / name.lower()).read_text()
+        assert (folder / name.lower()).stat().st_mode & 0o777 == 0o600
+    assert first["SECRET_KEY"] != first["SUPPRESSION_KEY"]
+
+
+def test_a_damaged_key_is_named_and_never_replaced(tmp_path: Path) -> None:
+    damaged = tmp_path / "suppression_key"
+    damaged.write_text("half of")
+    with pytest.raises(SystemExit, match=f"{re.escape(str(damaged))} is damaged"):
+        settings_with(DATA_DIR=str(tmp_path))
+    assert damaged.read_text() == "half of"
+
+
+def test_a_folder_that_cannot_be_written_is_named() -> None:
+    with pytest.raises(SystemExit, match="DATA_DIR: cannot use"):
+        settings_with(DATA_DIR=f"{os.devnull}/below")
+
+
+# -- mail ----------------------------------------------------------------------------------
+
+
+def test_a_provider_s_settings_are_collected_and_true_and_false_are_no_words() -> None:
+    made = settings_with(
+        **KEYS,
+        EMAIL_BACKEND="anymail.backends.mailgun.EmailBackend",
+        EMAIL_URL="smtp://unused.example.org",
+        ANYMAIL_MAILGUN_API_KEY="key",
+        ANYMAIL_IGNORE_UNSUPPORTED_FEATURES="True",
+        ANYMAIL_DEBUG_API_REQUESTS="false",
+    )
+    assert made["EMAIL_BACKEND"] == "anymail.backends.mailgun.EmailBackend"
+    assert made["ANYMAIL"] == {
+        "MAILGUN_API_KEY": "key",
+        "IGNORE_UNSUPPORTED_FEATURES": True,
+        "DEBUG_API_REQUESTS": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "tls", "ssl"),
+    [
+        ("smtp://me:p%40ss@mail.example.org:25", False, False),
+        ("smtp+tls://me:p%40ss@mail.example.org:587", True, False),
+        ("smtp+ssl://me:p%40ss@mail.example.org:465", False, True),
+    ],
+)
+def test_a_mail_server_by_its_address(url: str, tls: bool, ssl: bool) -> None:
+    made = settings_with(**KEYS, EMAIL_URL=url)
+    assert made["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
+    assert (made["EMAIL_HOST"], made["EMAIL_HOST_PASSWORD"]) == ("mail.example.org", "p@ss")
+    assert str(made["EMAIL_PORT"]) == url.rpartition(":")[2]
+    assert made.get("EMAIL_USE_TLS", False) is tls
+    assert made.get("EMAIL_USE_SSL", False) is ssl
+
+
+# -- safety --------------------------------------------------------------------------------
+
+
+def test_https_insists_on_https() -> None:
+    made = settings_with(**PUBLIC)
+    assert made["SESSION_COOKIE_SECURE"] is made["CSRF_COOKIE_SECURE"] is True
+    assert made["SECURE_SSL_REDIRECT"] is True
+    assert made["SECURE_HSTS_SECONDS"] >= 31_536_000
+    assert made["CSRF_TRUSTED_ORIGINS"] == ["https://papers.example.org"]
+    assert "papers.example.org" in made["ALLOWED_HOSTS"]
+
+
+def test_http_keeps_out_of_the_way() -> None:
+    made = settings_with(**KEYS)
+    assert made["SESSION_COOKIE_SECURE"] is made["CSRF_COOKIE_SECURE"] is False
+    assert made["SECURE_SSL_REDIRECT"] is False
+    assert made["SECURE_HSTS_SECONDS"] == 0
+
+
+def test_a_proxy_is_believed_only_when_told_so() -> None:
+    assert "SECURE_PROXY_SSL_HEADER" not in settings_with(**PUBLIC)
+    trusting = settings_with(**PUBLIC, TRUST_PROXY="true")
+    assert trusting["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+def test_earlier_keys_are_a_list() -> None:
+    made = settings_with(**KEYS, SECRET_KEY_FALLBACKS="older,oldest")
+    assert made["SECRET_KEY_FALLBACKS"] == ["older", "oldest"]
