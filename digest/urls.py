@@ -1,6 +1,7 @@
 """Addresses of this package. `token` is a signed link's key (subscribers.tokens)."""
 
-from django.urls import include, path, register_converter
+from django.conf import settings
+from django.urls import URLResolver, include, path, register_converter
 from django.urls.converters import StringConverter
 
 from . import views
@@ -13,6 +14,15 @@ class VerbConverter(StringConverter):
 
 register_converter(VerbConverter, "verb")
 
+
+def provider_reports() -> list[URLResolver]:
+    """Where providers post bounces and complaints. Nowhere without a secret: anybody could report
+    one, and so silence whom they like.
+    """
+    secret = getattr(settings, "ANYMAIL", {}).get("WEBHOOK_SECRET")
+    return [path("webhooks/", include("anymail.urls"))] if secret else []
+
+
 app_name = "digest"
 urlpatterns = [
     path("welcome/<str:token>/", views.onboarding, name="onboarding"),
@@ -20,5 +30,5 @@ urlpatterns = [
     path("read/<str:token>/", views.read, name="read"),
     path("read/<str:token>/<verb:verb>/<int:paper_id>/", views.feedback, name="feedback"),
     path("healthz", views.healthz, name="healthz"),
-    path("webhooks/", include("anymail.urls")),
+    *provider_reports(),
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from itertools import permutations
 
 import pytest
 from anymail.signals import AnymailTrackingEvent, tracking
 
-from digest import assembly, sending
+from digest import assembly, sending, urls
 from digest.models import DeliveryEvent, Digest
 from subscribers import signup
 from subscribers.models import ConsentEvent, Subscriber, Suppression, address_hash
@@ -250,3 +251,42 @@ def test_suppressing_names_nobody_in_the_log(sent, caplog):
     say("complained", sent)
     assert "suppress reason=complaint provider=Postbote" in caplog.text
     assert "example.org" not in caplog.text
+
+
+# -- over HTTP -----------------------------------------------------------------------------------
+
+
+def report_a_bounce(client, digest: Digest, *, user: str) -> int:
+    """As Postmark posts it: its shape, made up to what is read here."""
+    bounce = {
+        "RecordType": "Bounce",
+        "ID": 4323372036854775807,
+        "Type": "HardBounce",
+        "TypeCode": 1,
+        "MessageID": "provider-17",
+        "Metadata": {"digest": digest.uuid.hex},
+        "Email": "ada@example.org",
+        "BouncedAt": "2026-11-23T06:31:00.0000000Z",
+    }
+    answer = client.post(
+        "/webhooks/postmark/tracking/",
+        bounce,
+        content_type="application/json",
+        headers={"authorization": f"Basic {base64.b64encode(user.encode()).decode()}"},
+    )
+    return answer.status_code
+
+
+def test_a_provider_that_knows_the_secret_is_heard_and_nobody_else(sent, client, settings):
+    settings.ANYMAIL = {"WEBHOOK_SECRET": "post:office"}
+    settings.ROOT_URLCONF = tuple(urls.provider_reports())
+    assert report_a_bounce(client, sent, user="post:guess") == 400
+    assert not DeliveryEvent.objects.exists()
+    assert report_a_bounce(client, sent, user="post:office") == 200
+    assert Suppression.objects.get().reason == Suppression.Reason.BOUNCE
+    sent.refresh_from_db()
+    assert sent.outcome == "bounced"
+
+
+def test_without_a_secret_there_is_nobody_to_report_to(sent, client):
+    assert report_a_bounce(client, sent, user="post:office") == 404
