@@ -31,7 +31,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from digest import profile, ranking
-from papers.vectors import Bag, DocumentFrequencies, WordEncoder, stemmed, term_id
+from papers.vectors import Bag, DocumentFrequencies, WordEncoder, word_ids
 
 SEED = 20261122
 POOL, BACKGROUND, CUT = 1000, 2000, 10
@@ -403,7 +403,7 @@ def encoded(texts: Sequence[str], *, label: str) -> list[bytes]:
 
 def counted(texts: Sequence[str], vocabulary: Sequence[str]) -> list[bytes]:
     """Of texts that are known only as `n term:count …`: words without order, so no pairs."""
-    ids = [term_id(stemmed(word)[0][0]) if stemmed(word) else None for word in vocabulary]
+    ids = [next(iter(word_ids(word)), None) for word in vocabulary]
     codes = []
     for text in texts:
         found: dict[int, int] = {}
