@@ -29,7 +29,7 @@ run: .venv/.installed-run ## install what is locked and start everything on http
 	@if [ -t 0 ]; then set -m; fi; $(BIN)/python manage.py up
 
 test: .venv/.installed-dev ## the test suite (ARGS="-k ledger" for a part)
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: .venv/.installed-dev ## formats, lint, types, layers, migrations, deploy check, templates
 	$(BIN)/ruff format --check .
