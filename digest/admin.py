@@ -6,15 +6,13 @@ A digest in doubt is the one thing that waits for the operator: `settle as sent`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -32,7 +30,7 @@ from subscribers import schedule
 from subscribers.admin import SubscriberAdmin
 from subscribers.models import Subscriber, address_hash
 
-from . import assembly, rendering
+from . import assembly, rendering, sending
 from .compose import Item
 from .models import DeliveryEvent, Digest, Feedback, Slot
 from .ranking import Reason
@@ -132,7 +130,7 @@ class DigestAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description=_("papers"))
     def full_items(self, digest: Digest) -> int:
-        return sum(item["section"] == "full" for item in digest.items)
+        return digest.full_count
 
     @admin.display(description=_("the mail"))
     def mail_link(self, digest: Digest) -> str:
@@ -154,7 +152,7 @@ class DigestAdmin(ReadOnly, admin.ModelAdmin):
             "title": _("Settle as sent"),
             "said": _("These digests are taken as delivered; their papers never come again."),
         }
-        return self._confirmed(request, queryset, _settle_as_sent, question=question)
+        return self._confirmed(request, queryset, sending.settle_as_sent, question=question)
 
     @admin.action(description=_("Send again"), permissions=["settle"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Digest]) -> HttpResponse | None:
@@ -166,7 +164,7 @@ class DigestAdmin(ReadOnly, admin.ModelAdmin):
                 "theirs already may get it twice."
             ),
         }
-        return self._confirmed(request, queryset, _send_again, question=question)
+        return self._confirmed(request, queryset, sending.send_again, question=question)
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
         """Nobody may edit a digest; who may in principle, may settle one."""
@@ -309,7 +307,7 @@ class ReaderAdmin(SubscriberAdmin):
                 digest.slot.date.isoformat(),
                 digest.get_skip_reason_display() or digest.get_state_display(),
                 digest.outcome,
-                len(digest.paper_ids),
+                digest.full_count,
             )
             for digest in digests[:RECENT_DIGESTS]
         ]
@@ -323,26 +321,6 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text.strip())
     except ValueError:
         return None
-
-
-# -- settling ------------------------------------------------------------------------------
-
-
-def _settle_as_sent(digest: Digest, now: datetime) -> bool:
-    doubt = Digest.objects.filter(pk=digest.pk, state=Digest.State.UNCERTAIN)
-    return bool(doubt.update(state=Digest.State.SENT, sent_at=now))
-
-
-def _send_again(digest: Digest, now: datetime) -> bool:
-    """Back to `assembled`. Not where the slot's time is past, or the reader has an open digest."""
-    if now - digest.due_at > timedelta(hours=settings.LATE_LIMIT_HOURS):
-        return False
-    doubt = Digest.objects.filter(pk=digest.pk, state=Digest.State.UNCERTAIN)
-    try:
-        with transaction.atomic():
-            return bool(doubt.update(state=Digest.State.ASSEMBLED, claim_token=None))
-    except IntegrityError:  # one open digest a reader
-        return False
 
 
 # -- showing -------------------------------------------------------------------------------

@@ -206,8 +206,9 @@ class Digest(models.Model):
         return [item["paper_id"] for item in self.items]
 
     @property
-    def has_full_items(self) -> bool:
-        return any(item["section"] == "full" for item in self.items)
+    def full_count(self) -> int:
+        """How many papers it shows in full; without any it is not worth a mail."""
+        return sum(item["section"] == "full" for item in self.items)
 
 
 class DeliveryEvent(models.Model):

@@ -21,7 +21,7 @@ from anymail.signals import EventType
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import (
     Case,
     DateTimeField,
@@ -132,6 +132,28 @@ def believe(digest_id: int) -> None:
     _move_cursors([digest_id])
 
 
+def settle_as_sent(digest: Digest, now: datetime) -> bool:
+    """The operator's word that a digest in doubt was delivered. False where there is no doubt."""
+    doubt = Digest.objects.filter(pk=digest.pk, state=State.UNCERTAIN)
+    return bool(doubt.update(state=State.SENT, sent_at=now))
+
+
+def send_again(digest: Digest, now: datetime) -> bool:
+    """The operator's word that a digest in doubt was not delivered: it is sent once more.
+
+    False, and nothing happens, where there is no doubt, the slot's time is past, or the reader
+    has a newer open digest.
+    """
+    if now - digest.due_at > timedelta(hours=settings.LATE_LIMIT_HOURS):
+        return False
+    doubt = Digest.objects.filter(pk=digest.pk, state=State.UNCERTAIN)
+    try:
+        with transaction.atomic():
+            return bool(doubt.update(state=State.ASSEMBLED, claim_token=None))
+    except IntegrityError:  # one open digest a reader
+        return False
+
+
 def batches_due(now: datetime) -> int:
     """How many claims it would take to send what is due."""
     return math.ceil(Digest.objects.sendable(now).count() / settings.CLAIM_LIMIT)
@@ -224,7 +246,7 @@ def _without_withdrawn(
         if not gone.isdisjoint(digest.paper_ids):
             digest.items = [item for item in digest.items if item["paper_id"] not in gone]
             _claimed(claim, [digest.pk]).update(items=digest.items)
-    empty = [digest.pk for digest in digests if not digest.has_full_items]
+    empty = [digest.pk for digest in digests if not digest.full_count]
     nothing = {"state": State.SKIPPED, "skip_reason": SkipReason.NOTHING, **SETTLED}
     with transaction.atomic():
         ended[State.SKIPPED] += _claimed(claim, empty).update(**nothing)

@@ -236,6 +236,7 @@ def test_a_readers_page_lists_their_digests_and_shows_what_they_would_get(operat
     shown = page.content.decode()
     assert reverse("admin:digest_digest_change", args=[digest.pk]) in shown
     assert reverse("admin:digest_upcoming", args=[ada.pk]) in shown
+    assert f"<td>{digest.full_count}</td>" in shown
     before = everything()
     Digest.objects.all().delete()
     before["digest_digest"] = []
