@@ -1,89 +1,30 @@
 """Every setting, from the environment alone. `.env.example` explains each variable.
 
 Without any variable this is one machine with SQLite, a local outbox and keys of its own, made
-on the first start and kept in DATA_DIR. What a public installation must set is checked by
-`manage.py check --deploy`.
+on the first start and kept in DATA_DIR. An environment that is unsafe or contradicts itself is
+refused at the end of this file, every problem by its name; what a public installation should
+have besides is checked by `manage.py check --deploy` and `manage.py doctor`.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import sys
 import tomllib
-from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import environ
-from django.core.exceptions import ImproperlyConfigured
+from config import logs
+from config.environment import KEY_LENGTH, MAKE_A_KEY, SQLITE, Env, contradictions, unknown_names
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-SQLITE, POSTGRESQL = "django.db.backends.sqlite3", "django.db.backends.postgresql"
 VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 
-class _Env(environ.Env):
-    """django-environ; what is empty is unset, and a value of the wrong form is told by its name."""
-
-    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
-        if "default" in kwargs and not self.ENVIRON.get(var):
-            return kwargs["default"]
-        try:
-            return super().get_value(var, *args, **kwargs)
-        except ValueError as error:
-            raise ImproperlyConfigured(f"{var}: {error}.") from error
-
-    def http_url(self, var: str, *, default: str) -> str:
-        value = str(self.str(var, default=default)).rstrip("/")
-        try:
-            parts = urlsplit(value)
-            is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            is_good = False
-        if not is_good:
-            raise ImproperlyConfigured(f"{var} must be an http(s) address, not {value!r}.")
-        return value
-
-    def database(self, var: str, *, default: str) -> dict[str, Any]:
-        value = self.str(var, default=default)
-        if self.DB_SCHEMES.get(value.partition(":")[0]) in (SQLITE, POSTGRESQL):
-            with suppress(ValueError):
-                return dict(self.db_url_config(value))
-        # The value is not repeated: it may hold a password.
-        raise ImproperlyConfigured(
-            f"{var} must look like postgres://user:password@host:5432/name or sqlite:////path, "
-            "its parts percent-encoded."
-        )
-
-    def mail_server(self, var: str, *, default: str) -> dict[str, Any]:
-        value = self.str(var, default=default)
-        if value == "outbox:":
-            return {"EMAIL_BACKEND": "subscribers.transports.outbox.EmailBackend"}
-        if value.partition(":")[0] in self.EMAIL_SCHEMES:
-            with suppress(ValueError):
-                return dict(self.email_url_config(value))
-        raise ImproperlyConfigured(
-            f"{var} must be outbox: or look like smtp+tls://user:password@host:587, its parts "
-            "percent-encoded."
-        )
-
-    def broker_url(self, var: str, *, default: str) -> str:
-        value = str(self.str(var, default=default))
-        if value.partition("://")[0] not in ("redis", "rediss", "redis+socket", "memory"):
-            raise ImproperlyConfigured(f"{var} must look like redis://host:6379/0.")
-        return value
-
-    def log_level(self, var: str, *, default: str) -> str:
-        value = str(self.str(var, default=default)).upper()
-        if value not in logging.getLevelNamesMapping():
-            raise ImproperlyConfigured(f"{var} must be DEBUG, INFO, WARNING or ERROR.")
-        return value
-
-
-env = _Env()
+env = Env()
 ENV_FILE = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
 if ENV_FILE.is_file():
     env.read_env(ENV_FILE)
@@ -95,7 +36,7 @@ PORT = env.int("PORT", default=8000)
 SITE_URL = env.http_url("SITE_URL", default=f"http://127.0.0.1:{PORT}")
 SITE_NAME = env.str("SITE_NAME", default="Paperround")
 _site = urlsplit(SITE_URL)
-SITE_HOST = _site.hostname
+SITE_HOST = _site.hostname or ""
 IS_PUBLIC = _site.scheme == "https"
 
 DATABASES = {
@@ -104,6 +45,7 @@ DATABASES = {
     )
 }
 _database = DATABASES["default"]
+DATABASE_CONN_MAX_AGE = env.int("DATABASE_CONN_MAX_AGE", default=60)
 if _database["ENGINE"] == SQLITE:
     # Measured: default options gave 1,454 lock errors in 15 s of load, these none.
     _database["ENGINE"] = "config.sqlite_queue"
@@ -114,8 +56,10 @@ if _database["ENGINE"] == SQLITE:
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=60)
+    _database["CONN_MAX_AGE"] = DATABASE_CONN_MAX_AGE
     _database["CONN_HEALTH_CHECKS"] = True
+    # A server that hangs is given up on: /readyz has to say so in time.
+    _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
@@ -124,13 +68,17 @@ def _own_secret(name: str) -> str:
     if value := str(env.str(name, default="")):
         return value
     if IS_PUBLIC or "sqlite" not in _database["ENGINE"]:
-        raise ImproperlyConfigured(
+        env.problems.append(
             f"Set {name}: a public or shared installation needs one, the same on every machine. "
-            'Make one with: python -c "import secrets; print(secrets.token_urlsafe(50))"'
+            f"{MAKE_A_KEY}"
         )
-    path = DATA_DIR / name.lower()
+    # Nothing is made in a folder that a wrong environment may have named.
+    return "" if env.problems else _kept_secret(DATA_DIR / name.lower())
+
+
+def _kept_secret(path: Path) -> str:
     try:
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(50))
@@ -141,7 +89,7 @@ def _own_secret(name: str) -> str:
         sys.exit(
             f"DATA_DIR: cannot use {DATA_DIR} ({error.strerror}). Make it writable or set another."
         )
-    if len(value) < 50:
+    if len(value) < KEY_LENGTH:
         sys.exit(f"{path} is damaged (an interrupted first start?). Delete it and start again.")
     return value
 
@@ -159,7 +107,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[SITE_HOST, "localhost", "127.
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "digest.desk.DeskConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -171,14 +119,18 @@ INSTALLED_APPS = [
     "digest",
 ]
 MIDDLEWARE = [
+    "config.logs.request_id",
     "django.middleware.security.SecurityMiddleware",
+    "config.headers.own_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "subscribers.limits.AdminLogins",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 TEMPLATES = [
@@ -209,6 +161,7 @@ LANGUAGES = [("en", "English")]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["config.formats"]
 
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
@@ -224,11 +177,35 @@ STORAGES = {
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
-CSRF_COOKIE_HTTPONLY = True
+# Only staff have a session: one working day.
+SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_PUBLIC
+# Under __Host- a browser takes a cookie from this very host alone, and over https alone.
+_prefix = "__Host-" if IS_PUBLIC else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
 SECURE_SSL_REDIRECT = IS_PUBLIC
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # probes ask the machine itself, by http
 SECURE_HSTS_SECONDS = 31_536_000 if IS_PUBLIC else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_PUBLIC
+# Pages bring their own files and nothing else runs. A mail's styles stand in its elements, so a
+# mail in a frame is a document with a policy of its own (subscribers.views, digest.admin).
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "frame-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+        "upgrade-insecure-requests": IS_PUBLIC,
+    }
+}
 CSRF_TRUSTED_ORIGINS = [f"{_site.scheme}://{_site.netloc}"]
 TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
 if TRUST_PROXY:
@@ -236,7 +213,8 @@ if TRUST_PROXY:
 
 # -- mail ----------------------------------------------------------------------------------
 
-MAIL_FROM = env.str("MAIL_FROM", default=f"{SITE_NAME} <digest@{SITE_HOST}>")
+_mail_host = f"[{SITE_HOST}]" if ":" in SITE_HOST else SITE_HOST
+MAIL_FROM = env.str("MAIL_FROM", default=f"{SITE_NAME} <digest@{_mail_host}>")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = MAIL_FROM
 POSTAL_ADDRESS = env.str("POSTAL_ADDRESS", default="")
 LIST_ID = env.str("LIST_ID", default=f"digest.{SITE_HOST}")
@@ -244,6 +222,7 @@ UNSUBSCRIBE_MAILTO = env.str("UNSUBSCRIBE_MAILTO", default="")
 OUTBOX_DIR = DATA_DIR / "outbox"
 
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="")
+_mail_server = env.mail_server("EMAIL_URL", default="outbox:")
 if EMAIL_BACKEND:
     # A provider by anymail; its keys are the ANYMAIL_* variables that anymail documents.
     ANYMAIL = {
@@ -252,7 +231,7 @@ if EMAIL_BACKEND:
         if key.startswith("ANYMAIL_")
     }
 else:
-    vars().update(env.mail_server("EMAIL_URL", default="outbox:"))
+    vars().update(_mail_server)
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=30)
 
 # -- Celery --------------------------------------------------------------------------------
@@ -262,18 +241,47 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"papers.*": {"queue": "fetch"}, "digest.send_due": {"queue": "send"}}
 CELERY_TASK_QUEUES: dict[str, dict[str, str]] = {"default": {}, "fetch": {}, "send": {}}
-CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_TIME_LIMIT = 600
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"polling_interval": 0.2} if CELERY_BROKER_URL == "memory://" else {"visibility_timeout": 3600}
-)
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "digest.beat.Scheduler"
+
+# Tasks are hints, so they are acknowledged as they begin, and nothing that the broker forgets or
+# repeats matters. Acknowledged late they would have to be killed when the broker is lost, lest
+# they run twice: in the middle of a window that would leave digests in doubt.
+CELERY_TASK_ACKS_LATE = False
+# Kills those acknowledged late, so none of ours; left unset, every lost connection is lectured on.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+# Celery takes fewer tasks after a reconnect, as those that run would be delivered again. Not ours.
+CELERY_WORKER_ENABLE_PREFETCH_COUNT_REDUCTION = False
+# A broker may be away for as long as it likes: after 100 tries (the default) a worker would end.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    # Kombu waits for ever by default, also on a connection that died without a word.
+    "socket_timeout": 15,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+}
+if CELERY_BROKER_URL == "memory://":
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.2}
 # The task that a page may send to have its mail leave now rather than at the next minute.
 WAKE_TASK = env.str("WAKE_TASK", default="digest.tick")
+
+# -- what the processes know together: how often whom was asked ---------------------------------
+
+if _redis := env.cache_url("REDIS_URL"):
+    _cache: dict[str, Any] = {
+        "BACKEND": "config.cache.SharedCache",
+        "LOCATION": _redis,
+        "KEY_PREFIX": "paperround",
+    }
+else:
+    _local = "django.core.cache.backends.locmem.LocMemCache"
+    _cache = {"BACKEND": _local, "OPTIONS": {"MAX_ENTRIES": 10_000}}
+CACHES = {"default": _cache}
 
 # -- sources -------------------------------------------------------------------------------
 
@@ -281,6 +289,7 @@ HUGGINGFACE_URL = env.http_url("HUGGINGFACE_URL", default="https://huggingface.c
 HUGGINGFACE_TOKEN = env.str("HUGGINGFACE_TOKEN", default="")
 FETCH_TIMEOUT_SECONDS = env.float("FETCH_TIMEOUT_SECONDS", default=20)
 FETCH_MINUTES = env.int("FETCH_MINUTES", default=30)
+SOURCE_STALE_HOURS = env.float("SOURCE_STALE_HOURS", default=6)
 ENCODER = "words-1"
 
 # -- editions and digests ------------------------------------------------------------------
@@ -296,24 +305,22 @@ MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", default=8)
 MANAGE_LINK_DAYS = env.int("MANAGE_LINK_DAYS", default=30)
 DIGEST_RETENTION_DAYS = env.int("DIGEST_RETENTION_DAYS", default=90)
 
-# -- logging: few, readable lines, and never an address at info --------------------------------
+# -- logging: few lines, and never an address at info ------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "format": "%(asctime)s %(levelname)-7s %(name)s  %(message)s",
-            "datefmt": "%H:%M:%S",
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", default="INFO")},
-    "loggers": {
-        "celery": {"level": "WARNING"},
-        "kombu": {"level": "ERROR"},
-        "waitress": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-    },
-}
+LOGGING = logs.configuration(
+    level=env.log_level("LOG_LEVEL", default="INFO"),
+    form=env.one_of("LOG_FORMAT", logs.FORMATS),
+)
+LOGGING_CONFIG = "config.logs.configure"
+
+# -- watching: when /readyz says no, and who may read /metrics ----------------------------------
+
+READY_BEAT_SECONDS = env.int("READY_BEAT_SECONDS", default=180)
+READY_WORKER_SECONDS = env.int("READY_WORKER_SECONDS", default=300)
+READY_OLDEST_DUE_SECONDS = env.int("READY_OLDEST_DUE_SECONDS", default=900)
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+
+# -- what is wrong with all that ----------------------------------------------------------------
+
+_typos = unknown_names(ENV_FILE, env.asked) if ENV_FILE.is_file() else iter(())
+env.refuse_problems(chain(_typos, contradictions(vars(), os.environ, sys.argv)))

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class DigestConfig(AppConfig):
@@ -7,6 +8,8 @@ class DigestConfig(AppConfig):
     def ready(self) -> None:
         from anymail.signals import tracking
 
-        from . import webhooks
+        from . import roles, webhooks
 
         tracking.connect(webhooks.receive, dispatch_uid="paperround.digest")
+        # After this app's permissions are made, which auth's own receiver does before.
+        post_migrate.connect(roles.synchronise, sender=self, dispatch_uid="paperround.roles")

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
+import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Exists, F, OuterRef, Prefetch, Q
+from django.db.models import Exists, F, Max, OuterRef, Prefetch, Q
 from django.db.models.functions import Greatest
 
 from papers import encoding, trending, vectors
@@ -26,9 +27,10 @@ from subscribers.models import Interest, Subscriber, Suppression, Topic
 
 from . import profile, ranking
 from .compose import Item, compose
-from .models import Digest, Feedback, Slot
+from .models import Digest, Feedback, Hold, Slot
+from .rendering import frame_of
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 BATCH = 500
 WINDOW_DAYS, WEEKLY_WINDOW_DAYS = 7, 8
@@ -79,11 +81,24 @@ def assemble_due(now: datetime) -> int:
     return count
 
 
+def late_before(now: datetime) -> datetime:
+    """Digests that fell due before this moment are late, for their slot or by a hold's word."""
+    limit = now - timedelta(hours=settings.LATE_LIMIT_HOURS)
+    held = Hold.objects.aggregate(newest=Max("late_before"))["newest"]
+    return limit if held is None else max(limit, held)
+
+
 def thin_old(now: datetime) -> int:
-    """Old digests keep which papers they showed (none may come twice) and lose the rest."""
+    """Old digests keep which papers they showed (none may come twice) and lose the rest.
+
+    Their mails cannot be made again from then on.
+    """
     old = list(Digest.objects.to_thin(now).order_by("assembled_at")[:BATCH])
     for digest in old:
-        digest.items = [{**item, "score": 0.0, "reason": None} for item in digest.items]
+        digest.items = [
+            {"paper_id": item["paper_id"], "section": item["section"], "score": 0.0}
+            for item in digest.items
+        ]
         digest.thinned_at = now
     Digest.objects.bulk_update(old, ["items", "thinned_at"], batch_size=100)
     return len(old)
@@ -179,7 +194,7 @@ def _assemble(batch: Sequence[Subscriber], *, now: datetime) -> set[int]:
         raise  # the database's trouble is everybody's
     except Exception:
         if len(batch) == 1:
-            logger.exception("assemble reader=%s failed and stays due", batch[0].uuid)
+            log.exception("reader stays due", reader=batch[0].uuid)
             return set()
     middle = len(batch) // 2
     return _assemble(batch[:middle], now=now) | _assemble(batch[middle:], now=now)
@@ -206,10 +221,11 @@ def _plan(plans: Sequence[_Plan], *, now: datetime) -> None:
     hashes = [plan.subscriber.address_hash for plan in plans]
     held = Suppression.objects.filter(address_hash__in=hashes)
     suppressed = set(held.values_list("address_hash", flat=True))
+    limit = late_before(now)
     writers = []
     for plan in plans:
         if plan.digest is not None:
-            _rule_out(plan.digest, plan, now=now, suppressed=suppressed)
+            _rule_out(plan.digest, plan, limit=limit, suppressed=suppressed)
             if plan.digest.state == Digest.State.ASSEMBLED:
                 writers.append(plan)
     if writers:
@@ -229,12 +245,12 @@ def _clockwork(subscriber: Subscriber) -> _Plan:
     return _Plan(subscriber, due_at, slot, next_due_at, digest)
 
 
-def _rule_out(digest: Digest, plan: _Plan, *, now: datetime, suppressed: set[str]) -> None:
+def _rule_out(digest: Digest, plan: _Plan, *, limit: datetime, suppressed: set[str]) -> None:
     if plan.subscriber.address_hash in suppressed:
         digest.state = Digest.State.SUPPRESSED
     elif plan.subscriber.is_paused(plan.slot):
         digest.state, digest.skip_reason = Digest.State.SKIPPED, Digest.SkipReason.PAUSED
-    elif now - digest.due_at > timedelta(hours=settings.LATE_LIMIT_HOURS):
+    elif digest.due_at < limit:
         digest.state, digest.skip_reason = Digest.State.SKIPPED, Digest.SkipReason.LATE
 
 
@@ -251,6 +267,9 @@ def _fill(plans: Sequence[_Plan], *, now: datetime) -> None:
     for pk, plan, choice in zip(ids, plans, choices, strict=True):
         assert plan.digest is not None, "only plans with a digest are filled"
         _freeze(plan.digest, choice, is_first=pk not in known)
+        if choice.items:
+            frame = frame_of(plan.subscriber, next_due_at=plan.next_due_at)
+            plan.digest.frame = frame.to_json()
 
 
 def _freeze(digest: Digest, choice: Choice, *, is_first: bool) -> None:
@@ -281,7 +300,7 @@ def _reader(
 
 def _editions(now: datetime) -> list[Edition]:
     """The closed news of the longest window, and the newest edition whatever its age."""
-    news = Edition.objects.news().filter(entries__paper__withdrawn_at__isnull=True).distinct()
+    news = Edition.objects.news().filled()
     since = now.date() - timedelta(days=WEEKLY_WINDOW_DAYS + 1)
     newest = news.order_by("-closed_seq").values("pk")[:1]
     return list(news.filter(Q(day__gte=since) | Q(pk__in=newest)).order_by("closed_seq"))
@@ -332,18 +351,25 @@ def _candidates(
     """The papers of the editions, each once, in its newest edition, and that edition beside it."""
     by_id = {edition.pk: edition for edition in editions}
     entries = (
-        Entry.objects.filter(edition__in=editions, paper__withdrawn_at__isnull=True)
+        Entry.objects.standing()
+        .filter(edition__in=editions)
         .select_related("paper")
-        .order_by("-edition__day", "rank", "id")
+        .order_by("-edition__day", F("rank").asc(nulls_last=True), "id")
     )
     encoder = encoding.encoder()
     facts: dict[int, ranking.PaperFacts] = {}
     edition_of = []
     for entry in entries:
-        if entry.paper_id not in facts:
+        known = facts.get(entry.paper_id)
+        if known is None:
             edition = by_id[entry.edition_id]
             facts[entry.paper_id] = _paper_facts(entry, edition, encoder=encoder, now=now)
             edition_of.append(edition)
+        elif entry.is_pick and not known.picked_by:
+            # Listed once more, it is an editor's pick still: who was shown it is asked elsewhere.
+            facts[entry.paper_id] = replace(
+                known, picked_by=entry.picked_by, editor_note=entry.editor_note
+            )
     return list(facts.values()), edition_of
 
 
@@ -364,6 +390,10 @@ def _paper_facts(
         age_days=max((now.date() - edition.day).days, 0),
         group=None if entry.group is None else (edition.pk, entry.group),
         code=_code(paper, encoder),
+        stars=paper.stars,
+        content_hash=paper.content_hash,
+        picked_by=entry.picked_by,
+        editor_note=entry.editor_note,
     )
 
 
@@ -439,8 +469,10 @@ def _write(plans: Sequence[_Plan], *, now: datetime) -> set[int]:
     Digest.objects.bulk_create(digests, batch_size=100)
     if digests:
         states = Counter(digest.skip_reason or digest.state for digest in digests)
-        said = " ".join(f"{name}={count}" for name, count in sorted(states.items()))
-        logger.info("assemble digests=%d %s", len(digests), said)
+        log.info("digests assembled", digests=len(digests), **dict(sorted(states.items())))
+        if log.isEnabledFor(logging.DEBUG):
+            for digest in digests:
+                log.debug(f"digest {digest.state}", digest=digest.uuid, why=digest.skip_reason)
     return {plan.subscriber.pk for plan in moved}
 
 
@@ -461,5 +493,6 @@ def _count_due(due: Counter[date]) -> dict[date, Slot]:
     slots = {}
     for day, count in sorted(due.items()):
         slots[day], _ = Slot.objects.get_or_create(date=day)
-        Slot.objects.filter(date=day).update(due=F("due") + count)
+        # What was counted for good is so no longer: new digests belong to it.
+        Slot.objects.filter(date=day).update(due=F("due") + count, counts=None)
     return slots

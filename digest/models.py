@@ -8,22 +8,26 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from papers.models import Paper
 from subscribers.models import Subscriber
 
+SETTLED_AFTER = timedelta(days=2)
+
 
 class SlotQuerySet(models.QuerySet["Slot"]):
-    def with_counts(self) -> Self:
-        """Adds one count per state of the digests, to hold against `due`."""
-        counts = {
-            f"{state.value}_count": Count("digests", filter=Q(digests__state=state))
-            for state in Digest.State
-        }
-        return self.annotate(**counts)
+    def settled(self, now: datetime) -> Self:
+        """Nothing of them can move any more, and their counts are not kept yet; oldest first.
+
+        Past the zones' spread and the late limit, with no digest open and none in doubt.
+        """
+        moving = [*Digest.OPEN, Digest.State.UNCERTAIN]
+        unsettled = Digest.objects.filter(slot=OuterRef("pk"), state__in=moving)
+        old = self.filter(counts__isnull=True, date__lt=(now - SETTLED_AFTER).date())
+        return old.filter(~Exists(unsettled)).order_by("date")
 
 
 class Slot(models.Model):
@@ -32,6 +36,11 @@ class Slot(models.Model):
     date = models.DateField(unique=True)
     due = models.PositiveIntegerField(
         default=0, help_text=_("Readers whose due moment passed, counted as it was advanced.")
+    )
+    counts = models.JSONField(
+        null=True,
+        blank=True,
+        help_text=_("Digests per state, kept once nothing of it can move any more."),
     )
 
     objects = SlotQuerySet.as_manager()
@@ -43,8 +52,11 @@ class Slot(models.Model):
         return f"{self.date}"
 
     def account(self) -> dict[str, int]:
-        """Digests per state. Conservation holds when the values add up to `due`."""
-        rows = self.digests.order_by().values_list("state").annotate(n=Count("id"))
+        """Digests per state, as kept or counted. Conserved where the values add up to `due`."""
+        return self.recount() if self.counts is None else dict(self.counts)
+
+    def recount(self) -> dict[str, int]:
+        rows = self.digests.order_by().values_list("state").annotate(n=Count("*"))
         return dict(rows)
 
     @property
@@ -106,9 +118,15 @@ class Digest(models.Model):
         on_delete=models.SET_NULL,
         null=True,
         related_name="digests",
+        db_index=False,  # digest_once_a_slot begins with it
         help_text=_("Empty once the reader is erased: the slot's account outlives them."),
     )
-    slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="digests")
+    slot = models.ForeignKey(
+        Slot,
+        on_delete=models.PROTECT,
+        related_name="digests",
+        db_index=False,  # digest_by_slot begins with it
+    )
     due_at = models.DateTimeField()
     is_first = models.BooleanField(default=False)
     is_weekly = models.BooleanField(default=False)
@@ -123,6 +141,16 @@ class Digest(models.Model):
     )
     closed_seq = models.PositiveIntegerField(
         default=0, help_text=_("Where it moves the reader's cursor.")
+    )
+    frame = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text=_("What the footer says of the reader's wishes, as they were."),
+    )
+    mail_hash = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text=_("SHA-256 of subject, text and HTML as handed over; proves a copy made later."),
     )
 
     # Where it stands.
@@ -151,7 +179,8 @@ class Digest(models.Model):
     objects = DigestQuerySet.as_manager()
 
     class Meta:
-        ordering = ["-assembled_at", "-id"]
+        ordering = ["-id"]
+        permissions = [("settle_digest", _("Can settle digests in doubt"))]
         constraints = [
             models.UniqueConstraint(fields=["subscriber", "slot"], name="digest_once_a_slot"),
             models.UniqueConstraint(
@@ -184,7 +213,13 @@ class Digest(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["state", "retry_at"], name="digest_by_state"),
+            models.Index(fields=["state", "-id"], name="digest_by_state"),
+            models.Index(fields=["slot", "state", "-id"], name="digest_by_slot"),
+            models.Index(
+                fields=["due_at", "id"],
+                name="digest_open",
+                condition=Q(state__in=["assembled", "claimed", "sending", "retry"]),
+            ),
             models.Index(fields=["claim_token"], name="digest_by_claim"),
             models.Index(
                 fields=["assembled_at"],
@@ -207,8 +242,14 @@ class Digest(models.Model):
 
     @property
     def full_count(self) -> int:
-        """How many papers it shows in full; without any it is not worth a mail."""
-        return sum(item["section"] == "full" for item in self.items)
+        """How many papers it shows in full, editors' picks among them."""
+        return sum(item["section"] in ("full", "pick") for item in self.items)
+
+    @property
+    def sent_for(self) -> str:
+        """The section that makes it worth a mail: the reader's own papers, else editors' picks."""
+        sections = {item["section"] for item in self.items}
+        return next((name for name in ("full", "pick") if name in sections), "")
 
 
 class DeliveryEvent(models.Model):
@@ -272,3 +313,68 @@ class Feedback(models.Model):
         cls.objects.update_or_create(
             subscriber=subscriber, paper=paper, kind=kind, defaults={"at": at}
         )
+
+
+class HoldQuerySet(models.QuerySet["Hold"]):
+    def in_force(self) -> Self:
+        return self.filter(released_at__isnull=True)
+
+
+class Hold(models.Model):
+    """The operator's word that no digest leaves for now. At most one is in force.
+
+    Readers still fall due and their digests are assembled; what gets too late meanwhile is
+    skipped, as ever. Service mails are not held.
+    """
+
+    began_at = models.DateTimeField(default=timezone.now)
+    began_by = models.CharField(max_length=150, help_text=_("Who, or which command."))
+    note = models.CharField(max_length=200, blank=True, help_text=_("Why, for your colleagues."))
+    released_at = models.DateTimeField(null=True, blank=True)
+    released_by = models.CharField(max_length=150, blank=True)
+    late_before = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text=_("Digests that fell due before this moment are skipped as late."),
+    )
+
+    objects = HoldQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-began_at", "-id"]
+        get_latest_by = "began_at"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["released_by"],
+                condition=Q(released_at__isnull=True),
+                name="hold_one_in_force",
+            ),
+            models.CheckConstraint(
+                condition=Q(released_at__isnull=True, released_by="")
+                | Q(released_at__isnull=False) & ~Q(released_by=""),
+                name="hold_released_by_somebody",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.began_at:%Y-%m-%d %H:%M} {self.note}"
+
+
+class Heartbeat(models.Model):
+    """When a part of the installation last did its work: the beat, and the workers of each queue.
+
+    A worker's is written by a task that came all the way through beat, broker and queue.
+    """
+
+    name = models.CharField(max_length=40, unique=True, help_text=_("`beat`, `tick`, or a queue."))
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.at:%Y-%m-%d %H:%M:%S}"
+
+    @classmethod
+    def note(cls, name: str, now: datetime) -> None:
+        cls.objects.update_or_create(name=name, defaults={"at": now})

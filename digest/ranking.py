@@ -45,7 +45,10 @@ BARRED = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", 
 
 @dataclass(frozen=True, slots=True)
 class PaperFacts:
-    """A candidate as the ranker sees it. `trending` is 0 to 1, `age_days` since its edition."""
+    """A candidate as the ranker sees it. `trending` is 0 to 1, `age_days` since its edition.
+
+    What stands below `code` ranks nothing: it is what a digest shows, and who picked the paper.
+    """
 
     paper_id: int
     title: str
@@ -59,6 +62,10 @@ class PaperFacts:
     age_days: float
     group: tuple[int, int] | None  # edition and number, shared by near-duplicates
     code: bytes  # the encoder's
+    stars: int | None = None
+    content_hash: str = ""
+    picked_by: str = ""  # the editor's name; empty: chosen by score alone
+    editor_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ class Reason:
 
     kind: topic (words in common: `terms`), keyword / author / organization / category (`name`),
     paper (close to the seed `title` of `topic`), more (close to `title`, which was liked),
-    popular (`upvotes`).
+    popular (`upvotes`), editor (picked by `name`, who says `note`).
     """
 
     kind: str
@@ -117,6 +124,7 @@ class Reason:
     paper_id: int | None = None
     upvotes: int = 0
     parts: dict[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 def rank(profiles: Sequence[Profile], corpus: Corpus) -> list[Ranking]:
@@ -134,6 +142,10 @@ def rank(profiles: Sequence[Profile], corpus: Corpus) -> list[Ranking]:
 
 def popular(paper: PaperFacts) -> Reason:
     return Reason("popular", upvotes=paper.upvotes, parts={"trending": round(paper.trending, 3)})
+
+
+def picked(paper: PaperFacts) -> Reason:
+    return Reason("editor", name=paper.picked_by, note=paper.editor_note)
 
 
 def _rank_one(

@@ -6,6 +6,7 @@ it out.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from subscribers import mail, schedule, tokens
 from subscribers.models import Subscriber
 
 from . import compose
-from .compose import Item
+from .compose import Frame, Item
 from .models import Digest
 from .ranking import Reason
 
@@ -36,6 +37,7 @@ SUBJECT_CHARACTERS = 110
 PREHEADER_CHARACTERS = 140
 TITLE_CHARACTERS = 300
 NAME_CHARACTERS = 100
+LINK_CHARACTERS = 200  # a longer one would cost every reader more than it gives
 AUTHORS_SHOWN = 3
 # A sentence ends at . ! or ? before a capital, but not in "et al. The" or "e.g. A" or "J. Doe".
 _SENTENCE_END = re.compile(
@@ -79,6 +81,8 @@ class Content:
     candidates_count: int
     full: tuple[ContentItem, ...]
     brief: tuple[ContentItem, ...]
+    picks: tuple[ContentItem, ...] = ()
+    language: str = "en"
     web_url: str = ""
     preferences_url: str = ""
     pause_url: str = ""
@@ -108,27 +112,47 @@ class Content:
     @property
     def preheader(self) -> str:
         """What follows the subject: the next titles."""
-        rest = [item.title for item in self.full[len(self._headlines) :]]
-        said = rest or [item.summary for item in self.full[:1]]
+        rest = [item.title for item in self._leading[len(self._headlines) :]]
+        said = rest or [item.summary for item in self._leading[:1]]
         return _cut(" · ".join(said), PREHEADER_CHARACTERS)
 
     @property
     def _headlines(self) -> list[str]:
-        titles = [item.title for item in self.full[:2]]
+        titles = [item.title for item in self._leading[:2]]
         return titles if len(" · ".join(titles)) <= SUBJECT_CHARACTERS else titles[:1]
+
+    @property
+    def _leading(self) -> tuple[ContentItem, ...]:
+        """The reader's own papers come first: what everybody gets does not make them open it."""
+        return (*self.full, *self.picks)
+
+
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """A digest's mail made once more. Its links are the reader's own, and act for them.
+
+    matches: whether it is to the letter what was handed over; None where no hash of that is kept.
+    differences: why it is not, as far as can be known.
+    """
+
+    message: EmailMultiAlternatives
+    matches: bool | None
+    differences: tuple[str, ...] = ()
 
 
 def contents(digests: Sequence[Digest], *, now: datetime) -> dict[int, Content]:
     """Digest id -> Content; one query for all papers. Digests need subscriber and slot loaded.
 
-    A digest of an erased reader has none.
+    now: the day of the links' keys, where the digest has no frame. A digest of an erased reader
+    has no content.
     """
     papers = _papers(item for digest in digests for item in _items(digest))
     made = {}
     for digest in digests:
         if digest.subscriber is not None:
-            with translation.override(digest.subscriber.language):
-                made[digest.pk] = _of_digest(digest, digest.subscriber, papers, now=now)
+            frame = _frame(digest, digest.subscriber)
+            with translation.override(frame.language):
+                made[digest.pk] = _of_digest(digest, digest.subscriber, papers, frame, now=now)
     return made
 
 
@@ -143,8 +167,7 @@ def unaddressed(
 ) -> Content:
     """The same for nobody in particular (preview, onboarding): no link that acts for a reader."""
     chosen = list(items)
-    papers = _papers(chosen)
-    full, brief = _sections(chosen, papers)
+    sections = _sections(chosen, _papers(chosen))
     return Content(
         site_name=settings.SITE_NAME,
         edition_day=edition_day,
@@ -152,8 +175,10 @@ def unaddressed(
         is_first=is_first,
         is_weekly=is_weekly,
         candidates_count=candidates,
-        full=full,
-        brief=brief,
+        full=sections[compose.FULL],
+        brief=sections[compose.BRIEF],
+        picks=sections[compose.PICK],
+        language=translation.get_language() or settings.LANGUAGE_CODE,
         postal_address=settings.POSTAL_ADDRESS,
     )
 
@@ -161,13 +186,13 @@ def unaddressed(
 def message(digest: Digest, content: Content) -> EmailMultiAlternatives:
     """The mail, ready to be handed over: both parts and every header of a bulk mail, once each."""
     assert digest.subscriber is not None, "a digest without a reader has no mail"
-    with translation.override(digest.subscriber.language):
+    with translation.override(content.language):
         made = mail.compose(
             "digest",
             {"content": content},
             to=digest.subscriber.email,
             message_id=mail.message_id(digest.uuid.hex, "digest"),
-            headers=headers(content, language=digest.subscriber.language),
+            headers=headers(content),
         )
     # Providers give it back with every event, which settles a digest in doubt.
     made.metadata = {"digest": digest.uuid.hex}  # type: ignore[attr-defined]
@@ -181,16 +206,42 @@ def preview(content: Content, *, to: str) -> EmailMultiAlternatives:
         {"content": content},
         to=to,
         message_id=mail.message_id("preview", "digest"),
-        headers=headers(content, language=settings.LANGUAGE_CODE),
+        headers=headers(content),
     )
 
 
-def headers(content: Content, *, language: str) -> dict[str, str]:
+def fingerprint(message: EmailMultiAlternatives) -> str:
+    """SHA-256, in hex, of what the reader reads: subject, text part and HTML part.
+
+    Nothing of it varies: neither the date nor the boundary between the parts is in it.
+    """
+    read = [str(message.subject), str(message.body), _html(message)]
+    return hashlib.sha256("\0".join(read).encode()).hexdigest()
+
+
+def remade(digest: Digest, now: datetime) -> Remade:
+    """The mail as it was handed over, made again from what is frozen, and held against its hash.
+
+    An erased reader's has no links, which went with the reader.
+    """
+    content = contents([digest], now=digest.sent_at or now).get(digest.pk)
+    if content is None:
+        again = preview(_unaddressed_again(digest), to="reader@example.org")
+    else:
+        again = message(digest, content)
+    if not digest.mail_hash:
+        return Remade(again, None)
+    if fingerprint(again) == digest.mail_hash:
+        return Remade(again, True)
+    return Remade(again, False, tuple(_differences(digest)))
+
+
+def headers(content: Content) -> dict[str, str]:
     """RFC 2369 and RFC 8058 (unsubscribing), RFC 2919 (list), Gmail's Feedback-ID."""
     kind = "first" if content.is_first else "weekly" if content.is_weekly else "daily"
     found = {
         "List-Id": formataddr((_ascii(settings.SITE_NAME), settings.LIST_ID)),
-        "Feedback-ID": f"{content.slot_date:%Y%m%d}:{kind}:{language}:paperround",
+        "Feedback-ID": f"{content.slot_date:%Y%m%d}:{kind}:{content.language}:paperround",
     }
     ways = [f"<{content.unsubscribe_url}>"] if content.unsubscribe_url else []
     if ways and settings.UNSUBSCRIBE_MAILTO:
@@ -201,19 +252,33 @@ def headers(content: Content, *, language: str) -> dict[str, str]:
     return found
 
 
-def cadence_words(subscriber: Subscriber) -> str:
+def frame_of(subscriber: Subscriber, *, next_due_at: datetime | None) -> Frame:
+    """The reader's wishes as they are, for the digest before the one that is due then."""
+    zone = subscriber.time_zone
+    return Frame(
+        cadence=subscriber.cadence,
+        days=tuple(subscriber.days),
+        hour=subscriber.hour,
+        time_zone=zone,
+        language=subscriber.language,
+        next_on=schedule.slot_date(next_due_at, zone) if next_due_at else None,
+        consented_on=subscriber.confirmed_at.date() if subscriber.confirmed_at else None,
+    )
+
+
+def cadence_words(frame: Frame) -> str:
     """`Monday to Friday at 07:00, Europe/Berlin time`, in the language that is active."""
-    cadence = Subscriber.Cadence(subscriber.cadence)
+    cadence = Subscriber.Cadence(frame.cadence)
     words = str(cadence.label)
     if cadence in (Subscriber.Cadence.CHOSEN, Subscriber.Cadence.WEEKLY):
         monday = date(2024, 1, 1)
-        mornings = [monday + timedelta(days=day) for day in sorted(subscriber.days)]
+        mornings = [monday + timedelta(days=day) for day in sorted(frame.days)]
         names = [formats.date_format(morning, "l") for morning in mornings]
         words = gettext("on %(days)s") % {"days": ", ".join(names)}
     return gettext("%(days)s at %(hour)s, %(zone)s time") % {
         "days": words,
-        "hour": f"{subscriber.hour:02}:00",
-        "zone": subscriber.time_zone.replace("_", " "),
+        "hour": f"{frame.hour:02}:00",
+        "zone": frame.time_zone.replace("_", " "),
     }
 
 
@@ -251,11 +316,19 @@ def authors_line(authors: Sequence[str]) -> str:
 
 
 def _of_digest(
-    digest: Digest, subscriber: Subscriber, papers: Mapping[int, Paper], *, now: datetime
+    digest: Digest,
+    subscriber: Subscriber,
+    papers: Mapping[int, Paper],
+    frame: Frame,
+    *,
+    now: datetime,
 ) -> Content:
-    full, brief = _sections(_items(digest), papers)
+    sections = _sections(_items(digest), papers)
+    # The keys are of the day it was assembled, whenever it leaves: a second try after midnight
+    # under the same idempotency key is the same mail, and so is one that is made years later.
+    signed_at = digest.assembled_at if digest.frame else now
     key = tokens.make(tokens.Purpose.READ, digest.uuid.hex, today=utc_day(digest.assembled_at))
-    preferences_url = mail.preferences_url(subscriber, now)
+    preferences_url = mail.preferences_url(subscriber, signed_at)
     return Content(
         site_name=settings.SITE_NAME,
         edition_day=digest.edition_day,
@@ -263,22 +336,26 @@ def _of_digest(
         is_first=digest.is_first,
         is_weekly=digest.is_weekly and not digest.is_first,
         candidates_count=digest.candidates,
-        full=tuple(_with_feedback(item, key) for item in full),
-        brief=brief,
+        full=_with_feedback(sections[compose.FULL], key),
+        brief=sections[compose.BRIEF],
+        picks=_with_feedback(sections[compose.PICK], key),
+        language=frame.language,
         web_url=_absolute("digest:read", key),
         preferences_url=preferences_url,
         pause_url=f"{preferences_url}#pause",
-        unsubscribe_url=mail.unsubscribe_url(subscriber, now),
-        consented_on=subscriber.confirmed_at.date() if subscriber.confirmed_at else None,
-        cadence_words=cadence_words(subscriber),
-        next_on=_next_on(subscriber),
+        unsubscribe_url=mail.unsubscribe_url(subscriber, signed_at),
+        consented_on=frame.consented_on,
+        cadence_words=cadence_words(frame),
+        next_on=frame.next_on,
         postal_address=settings.POSTAL_ADDRESS,
     )
 
 
-def _next_on(subscriber: Subscriber) -> date | None:
-    due = subscriber.next_due_at
-    return schedule.slot_date(due, subscriber.time_zone) if due else None
+def _frame(digest: Digest, subscriber: Subscriber) -> Frame:
+    """As frozen; of a digest older than that, the reader's wishes as they are."""
+    if digest.frame:
+        return Frame.from_json(digest.frame)
+    return frame_of(subscriber, next_due_at=subscriber.next_due_at)
 
 
 def _items(digest: Digest) -> list[Item]:
@@ -297,51 +374,113 @@ def _papers(items: Iterable[Item]) -> dict[int, Paper]:
 
 def _sections(
     items: Sequence[Item], papers: Mapping[int, Paper]
-) -> tuple[tuple[ContentItem, ...], tuple[ContentItem, ...]]:
-    shown = [(item, _content_item(item, papers)) for item in items if item.paper_id in papers]
-    full = tuple(made for item, made in shown if item.section == compose.FULL)
-    brief = tuple(made for item, made in shown if item.section == compose.BRIEF)
-    return full, brief
+) -> dict[str, tuple[ContentItem, ...]]:
+    """By section; a paper that was deleted since is left out."""
+    shown = [
+        (item.section, _content_item(item, papers)) for item in items if item.paper_id in papers
+    ]
+    return {
+        section: tuple(made for its_section, made in shown if its_section == section)
+        for section in (compose.FULL, compose.BRIEF, compose.PICK)
+    }
 
 
 def _content_item(item: Item, papers: Mapping[int, Paper]) -> ContentItem:
     paper = papers[item.paper_id]
+    is_frozen = item.upvotes is not None
     return ContentItem(
         paper_id=paper.pk,
         arxiv_id=paper.arxiv_id,
         title=shown_title(paper),
         authors_line=authors_line(paper.authors),
         organization=_cut(_one_line(paper.organization), NAME_CHARACTERS),
-        upvotes=paper.upvotes,
-        stars=paper.stars,
+        upvotes=paper.upvotes if item.upvotes is None else item.upvotes,
+        stars=item.stars if is_frozen else paper.stars,
         summary=summary(paper),
         page_url=_absolute("papers:paper", paper.arxiv_id),
         abstract_url=paper.abstract_url,
         pdf_url=paper.pdf_url,
-        code_url=web_url(paper.code_url),
+        code_url=_short_link(paper.code_url),
         is_popular=item.is_popular,
-        reason=_titled(item.reason, papers),
+        reason=_shown_reason(item.reason, papers),
     )
 
 
-def _titled(reason: Reason | None, papers: Mapping[int, Paper]) -> Reason | None:
+def _shown_reason(reason: Reason | None, papers: Mapping[int, Paper]) -> Reason | None:
     """A reason names a paper by id; its title is looked up when it is shown."""
-    if reason is None or reason.paper_id is None or reason.paper_id not in papers:
-        return reason
-    return replace(reason, title=shown_title(papers[reason.paper_id]))
+    if reason is None:
+        return None
+    named = None if reason.paper_id is None else papers.get(reason.paper_id)
+    title = shown_title(named) if named else reason.title
+    return replace(reason, title=title, note=_one_line(reason.note))
 
 
-def _with_feedback(item: ContentItem, key: str) -> ContentItem:
-    return replace(
-        item,
-        more_url=_absolute("digest:feedback", key, "more", item.paper_id),
-        less_url=_absolute("digest:feedback", key, "less", item.paper_id),
-        save_url=_absolute("digest:feedback", key, "saved", item.paper_id),
+def _with_feedback(items: Iterable[ContentItem], key: str) -> tuple[ContentItem, ...]:
+    return tuple(
+        replace(
+            item,
+            more_url=_absolute("digest:feedback", key, "more", item.paper_id),
+            less_url=_absolute("digest:feedback", key, "less", item.paper_id),
+            save_url=_absolute("digest:feedback", key, "saved", item.paper_id),
+        )
+        for item in items
     )
+
+
+# -- proving -------------------------------------------------------------------------------
+
+
+def _unaddressed_again(digest: Digest) -> Content:
+    return unaddressed(
+        _items(digest),
+        edition_day=digest.edition_day,
+        candidates=digest.candidates,
+        slot=digest.slot.date,
+        is_weekly=digest.is_weekly and not digest.is_first,
+        is_first=digest.is_first,
+    )
+
+
+def _differences(digest: Digest) -> list[str]:
+    """What is known to have changed since; where nothing is, what else it can be."""
+    known = []
+    if digest.subscriber is None:
+        known.append(gettext("The reader was erased, and the links went with them."))
+    if digest.thinned_at is not None:
+        day = formats.date_format(digest.thinned_at, "j F Y")
+        known.append(gettext("Its reasons and numbers were let go of on %(day)s.") % {"day": day})
+    return [*known, *_changed_papers(digest)] or [
+        gettext(
+            "No paper of it changed: so a paper that a reason names, the templates, the site’s "
+            "settings or the signing key did."
+        )
+    ]
+
+
+def _changed_papers(digest: Digest) -> list[str]:
+    items = _items(digest)
+    papers = _papers(items)
+    said = []
+    for item in items:
+        paper = papers.get(item.paper_id)
+        if paper is None:
+            said.append(gettext("Paper %(id)d was deleted.") % {"id": item.paper_id})
+        elif not paper.content_hash.startswith(item.content_hash):
+            names = {"id": paper.arxiv_id, "title": shown_title(paper)}
+            said.append(gettext("Paper %(id)s changed: “%(title)s”.") % names)
+    return said
+
+
+def _html(message: EmailMultiAlternatives) -> str:
+    return next(str(body) for body, kind in message.alternatives if kind == "text/html")
 
 
 def _absolute(view: str, *args: Any) -> str:
     return f"{settings.SITE_URL}{reverse(view, args=args)}"
+
+
+def _short_link(url: str) -> str:
+    return web_url(url) if len(url) <= LINK_CHARACTERS else ""
 
 
 def _one_line(text: str) -> str:

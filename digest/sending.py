@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
+from typing import TypeVar
 
+import structlog
 from anymail.signals import EventType
 from django.conf import settings
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMultiAlternatives
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import (
@@ -37,20 +39,23 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Greatest, Now
 
-from papers.models import Paper
+from papers.models import Entry, Paper
 from subscribers.models import Subscriber, Suppression
 from subscribers.transports import Receipt, Status, Transport, get_transport
 
-from . import rendering
-from .models import Digest, DigestQuerySet
+from . import assembly, rendering
+from .models import Digest, DigestQuerySet, Hold
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 FIRST_RETRY_SECONDS = 60
 LONGEST_RETRY_SECONDS = 3600
 LONGEST_ASKED_SECONDS = 86_400
+LATE_BATCH = 500  # a hold that was released may leave a whole morning's
 
 State, SkipReason = Digest.State, Digest.SkipReason
+T = TypeVar("T")
+Messages = dict[int, EmailMultiAlternatives]  # by the digest's id
 SETTLED = {"claim_token": None, "lease_until": None, "retry_at": None}
 # What a provider's word says of our part: it had the mail (and may have met a wall), or would not.
 LEFT = (
@@ -58,26 +63,47 @@ LEFT = (
     EventType.DELIVERED, EventType.BOUNCED, EventType.COMPLAINED,
 )  # fmt: skip
 REFUSED = (EventType.REJECTED, EventType.FAILED)
+# How loud the log is about one digest; all else at INFO.
+UNREMARKABLE = (State.SENT, State.ASSEMBLED, State.CLAIMED)
+LOUDNESS = {State.UNCERTAIN: logging.WARNING, State.FAILED: logging.WARNING}
 
 
-def send_due(now: datetime) -> Counter[str]:
-    """Claims one batch and sends it; how many digests ended in each state. Empty: nothing due."""
+def send_due(now: datetime, *, should_stop: Callable[[], bool] = lambda: False) -> Counter[str]:
+    """Claims one batch and sends it; how many digests ended in each state. Empty: nothing due.
+
+    `should_stop` is asked between windows. What is claimed and does not leave, for that or because
+    sending is held meanwhile, goes back at once.
+    """
     skip_late(now)
-    claim = _claim(now)
+    clock = Clock(now)
+    claim = None if should_stop() else _claim(now)
     if claim is None:
         return Counter()
     ended: Counter[str] = Counter()
     try:
         for window in claim.windows():
-            outcome = _send_window(window, claim=claim, now=now)
+            if should_stop():
+                break
+            outcome = _send_window(window, claim=claim, clock=clock)
             ended += outcome
             if is_refused(outcome):
                 break
     finally:
         _release(claim)
-    said = " ".join(f"{state}={count}" for state, count in sorted(ended.items()))
-    logger.info("send claimed=%d %s", claim.size, said)
+    log.info("batch sent", claimed=claim.size, **dict(sorted(ended.items())))
     return ended
+
+
+class Clock:
+    """The time, told from the `now` that a caller gave: a batch may take minutes."""
+
+    def __init__(self, now: datetime) -> None:
+        self._began_at, self._began = now, time.monotonic()
+
+    @property
+    def now(self) -> datetime:
+        """To the second."""
+        return self._began_at + timedelta(seconds=int(time.monotonic() - self._began))
 
 
 def is_refused(outcome: Counter[str]) -> bool:
@@ -97,7 +123,8 @@ def sweep(now: datetime) -> int:
     for pk, token in in_doubt:
         _doubt(pk, token=token, transport=transport, now=now, error="the worker was lost")
     if back or in_doubt:
-        logger.warning("sweep claims_returned=%d in_doubt=%d", back, len(in_doubt))
+        log.warning("leases ran out", claims_returned=back, in_doubt=len(in_doubt))
+        _tell([pk for pk, _ in in_doubt])
     return back + len(in_doubt)
 
 
@@ -106,14 +133,20 @@ def skip_late(now: datetime) -> None:
 
     One that may have left already, and was to be sent again, stays in doubt.
     """
-    limit = now - timedelta(hours=settings.LATE_LIMIT_HOURS)
-    late = Digest.objects.filter(state__in=[State.ASSEMBLED, State.RETRY], due_at__lt=limit)
-    late.filter(transport="").update(state=State.SKIPPED, skip_reason=SkipReason.LATE, **SETTLED)
-    in_doubt = list(late.exclude(transport="").values_list("pk", flat=True))
-    if in_doubt:
+    waiting = Digest.objects.filter(state__in=[State.ASSEMBLED, State.RETRY])
+    late = waiting.filter(due_at__lt=assembly.late_before(now))
+    unsent = late.filter(transport="")
+    while ids := list(unsent.values_list("pk", flat=True)[:LATE_BATCH]):
+        unsent.filter(pk__in=ids).update(
+            state=State.SKIPPED, skip_reason=SkipReason.LATE, **SETTLED
+        )
+        _tell(ids)
+    in_doubt = late.exclude(transport="")
+    while ids := list(in_doubt.values_list("pk", flat=True)[:LATE_BATCH]):
         with transaction.atomic():
-            late.filter(pk__in=in_doubt).update(state=State.UNCERTAIN, **SETTLED)
-            _move_cursors(in_doubt)
+            in_doubt.filter(pk__in=ids).update(state=State.UNCERTAIN, **SETTLED)
+            _move_cursors(ids)
+        _tell(ids)
 
 
 def believe(digest_id: int) -> None:
@@ -123,19 +156,24 @@ def believe(digest_id: int) -> None:
     """
     open_ended = [State.UNCERTAIN, State.RETRY, State.ASSEMBLED]
     rows = Digest.objects.filter(pk=digest_id, state__in=open_ended).exclude(transport="")
-    rows.filter(outcome__in=LEFT).update(
+    left = rows.filter(outcome__in=LEFT).update(
         state=State.SENT, sent_at=F("outcome_at"), error="", **SETTLED
     )
-    rows.filter(outcome__in=REFUSED).update(
+    refused = rows.filter(outcome__in=REFUSED).update(
         state=State.FAILED, error="the provider refused it", **SETTLED
     )
     _move_cursors([digest_id])
+    if left or refused:
+        _tell([digest_id], by="provider")
 
 
 def settle_as_sent(digest: Digest, now: datetime) -> bool:
     """The operator's word that a digest in doubt was delivered. False where there is no doubt."""
     doubt = Digest.objects.filter(pk=digest.pk, state=State.UNCERTAIN)
-    return bool(doubt.update(state=State.SENT, sent_at=now))
+    is_settled = bool(doubt.update(state=State.SENT, sent_at=now))
+    if is_settled:
+        _tell([digest.pk], by="operator")
+    return is_settled
 
 
 def send_again(digest: Digest, now: datetime) -> bool:
@@ -144,19 +182,55 @@ def send_again(digest: Digest, now: datetime) -> bool:
     False, and nothing happens, where there is no doubt, the slot's time is past, or the reader
     has a newer open digest.
     """
-    if now - digest.due_at > timedelta(hours=settings.LATE_LIMIT_HOURS):
+    if digest.due_at < assembly.late_before(now):
         return False
     doubt = Digest.objects.filter(pk=digest.pk, state=State.UNCERTAIN)
     try:
         with transaction.atomic():
-            return bool(doubt.update(state=State.ASSEMBLED, claim_token=None))
+            is_settled = bool(doubt.update(state=State.ASSEMBLED, claim_token=None))
     except IntegrityError:  # one open digest a reader
         return False
+    if is_settled:
+        _tell([digest.pk], by="operator")
+    return is_settled
+
+
+def current_hold() -> Hold | None:
+    return Hold.objects.in_force().first()
+
+
+def hold(*, by: str, now: datetime, note: str = "") -> Hold:
+    """No digest leaves from now on, but for the windows that transports have in hand.
+
+    A hold that is in force already stays as it is, and is the one returned.
+    """
+    try:
+        with transaction.atomic():
+            held = Hold.objects.create(began_at=now, began_by=by, note=note)
+    except IntegrityError:  # one in force
+        return Hold.objects.in_force().get()
+    log.warning("hold begins", by=by, note=note)
+    return held
+
+
+def release(*, by: str, now: datetime, skip_waiting: bool) -> bool:
+    """Ends the hold; False where none was in force.
+
+    skip_waiting: what fell due until now is skipped as late, and its papers come with the next
+    digest. Otherwise it is sent, as far as it is not too late anyway.
+    """
+    ended: dict[str, object] = {"released_at": now, "released_by": by}
+    if skip_waiting:
+        ended["late_before"] = now
+    is_released = bool(Hold.objects.in_force().update(**ended))
+    if is_released:
+        log.warning("hold released", by=by, skip_waiting=skip_waiting)
+    return is_released
 
 
 def batches_due(now: datetime) -> int:
-    """How many claims it would take to send what is due."""
-    return math.ceil(Digest.objects.sendable(now).count() / settings.CLAIM_LIMIT)
+    """How many claims it would take to send what is due; none while sending is held."""
+    return math.ceil(_free(now).count() / settings.CLAIM_LIMIT)
 
 
 # -- claiming ------------------------------------------------------------------------------
@@ -189,15 +263,20 @@ def _claim(now: datetime) -> _Claim | None:
     with transaction.atomic():
         # On PostgreSQL two workers step over each other's rows; SQLite ignores the lock, but
         # has one writer at a time, and the UPDATE repeats the condition.
-        free = Digest.objects.sendable(now).select_for_update(skip_locked=True)
+        free = _free(now).select_for_update(skip_locked=True)
         first = free.order_by("due_at", "pk").values_list("pk", flat=True)
         ids = list(first[: settings.CLAIM_LIMIT])
-        Digest.objects.sendable(now).filter(pk__in=ids).update(
+        _free(now).filter(pk__in=ids).update(
             state=State.CLAIMED, claim_token=token, lease_until=_lease(), retry_at=None
         )
     mine = Digest.objects.filter(claim_token=token, state=State.CLAIMED)
     rows = list(mine.order_by("slot__date", "due_at", "pk").values_list("pk", "slot__date"))
     return _Claim(token, rows, transport) if rows else None
+
+
+def _free(now: datetime) -> DigestQuerySet:
+    """What may be claimed."""
+    return Digest.objects.sendable(now).filter(~Exists(Hold.objects.in_force()))
 
 
 def _lease() -> Combinable:
@@ -215,19 +294,21 @@ def _release(claim: _Claim) -> None:
 # -- one window ----------------------------------------------------------------------------
 
 
-def _send_window(window: tuple[date, list[int]], *, claim: _Claim, now: datetime) -> Counter[str]:
+def _send_window(window: tuple[date, list[int]], *, claim: _Claim, clock: Clock) -> Counter[str]:
     slot, ids = window
     digests = list(_claimed(claim, ids).select_related("subscriber", "slot").order_by("pk"))
     ended: Counter[str] = Counter()
-    digests = _without_withdrawn(digests, claim=claim, ended=ended)
-    messages = _render(digests, claim=claim, now=now, ended=ended)
-    _mark(digests, list(messages), slot=slot, claim=claim)
+    digests = _without_gone(digests, claim=claim, ended=ended)
+    messages = _render(digests, claim=claim, now=clock.now, ended=ended)
+    _mark(digests, messages, slot=slot, claim=claim)
     ended += _settle_refused(ids, slot=slot, claim=claim)
     ready = _with_rendered_address(messages, claim=claim)
     if ready:
         receipts = claim.transport.send([messages[pk] for pk in ready])
         results = dict(zip(ready, receipts, strict=True))
-        ended += _persistently(lambda: _record(results, claim=claim, now=now))
+        answered_at = clock.now
+        ended += _persistently(lambda: _record(results, claim=claim, now=answered_at))
+    _tell(ids)
     return ended
 
 
@@ -235,18 +316,18 @@ def _claimed(claim: _Claim, ids: Sequence[int]) -> DigestQuerySet:
     return Digest.objects.filter(pk__in=ids, claim_token=claim.token, state=State.CLAIMED)
 
 
-def _without_withdrawn(
-    digests: list[Digest], *, claim: _Claim, ended: Counter[str]
-) -> list[Digest]:
-    """Takes withdrawn and deleted papers out of the items; a digest with none left is skipped."""
-    named = {pk for digest in digests for pk in digest.paper_ids}
-    standing = Paper.objects.filter(pk__in=named, withdrawn_at__isnull=True)
-    gone = named.difference(standing.values_list("pk", flat=True))
+def _without_gone(digests: list[Digest], *, claim: _Claim, ended: Counter[str]) -> list[Digest]:
+    """Takes out papers that were withdrawn, dropped or deleted since. A digest that loses what it
+    would have been sent for is skipped.
+    """
+    gone = _gone({pk for digest in digests for pk in digest.paper_ids})
+    empty = []
     for digest in digests:
         if not gone.isdisjoint(digest.paper_ids):
+            sent_for = digest.sent_for
             digest.items = [item for item in digest.items if item["paper_id"] not in gone]
             _claimed(claim, [digest.pk]).update(items=digest.items)
-    empty = [digest.pk for digest in digests if not digest.full_count]
+            empty += [digest.pk] if digest.sent_for != sent_for else []
     nothing = {"state": State.SKIPPED, "skip_reason": SkipReason.NOTHING, **SETTLED}
     with transaction.atomic():
         ended[State.SKIPPED] += _claimed(claim, empty).update(**nothing)
@@ -254,12 +335,21 @@ def _without_withdrawn(
     return [digest for digest in digests if digest.pk not in set(empty)]
 
 
+def _gone(paper_ids: set[int]) -> set[int]:
+    """Those that no reader may see any more: dropped means in every edition that lists it."""
+    entries = Entry.objects.filter(paper=OuterRef("pk"))
+    dropped = Exists(entries.filter(dropped_at__isnull=False))
+    kept = Exists(entries.filter(dropped_at__isnull=True))
+    standing = Paper.objects.filter(pk__in=paper_ids, withdrawn_at__isnull=True)
+    return paper_ids.difference(standing.exclude(dropped, ~kept).values_list("pk", flat=True))
+
+
 def _render(
     digests: Sequence[Digest], *, claim: _Claim, now: datetime, ended: Counter[str]
-) -> dict[int, EmailMessage]:
+) -> Messages:
     """Digest id -> message, made before anything is marked. One that cannot be made fails alone."""
     contents = _contents(digests, now=now)
-    messages: dict[int, EmailMessage] = {}
+    messages: Messages = {}
     for digest in digests:
         if digest.subscriber is None:
             continue
@@ -269,7 +359,7 @@ def _render(
         except DatabaseError:
             raise
         except Exception as error:  # whatever a text does to a template, the others go out
-            logger.exception("render digest=%s failed", digest.uuid)
+            log.exception("mail not rendered", digest=digest.uuid)
             why = f"rendering: {error}"
             failed = {"state": State.FAILED, "error": why, **SETTLED}
             ended[State.FAILED] += _claimed(claim, [digest.pk]).update(**failed)
@@ -283,21 +373,32 @@ def _contents(digests: Sequence[Digest], *, now: datetime) -> dict[int, renderin
     except DatabaseError:
         raise
     except Exception:
-        logger.exception("render window=%d failed as a whole", len(digests))
+        log.exception("window not rendered as a whole", digests=len(digests))
         return {}
 
 
-def _mark(digests: Sequence[Digest], ids: Sequence[int], *, slot: date, claim: _Claim) -> None:
+def _mark(
+    digests: Sequence[Digest],
+    messages: Messages,
+    *,
+    slot: date,
+    claim: _Claim,
+) -> None:
     """The point of no return: one UPDATE, committed before the transport is called.
 
-    It carries the consent, the pause, the suppression and the withdrawal of papers, so whoever
-    unsubscribed a second ago gets nothing.
+    It carries the consent, the pause, the suppression, the withdrawal of papers and the hold, so
+    whoever unsubscribed a second ago gets nothing. And it keeps what proves the mail's words.
     """
     named = {pk for digest in digests for pk in digest.paper_ids}
     withdrawn = Paper.objects.withdrawn().filter(pk__in=named)
     mailable = Subscriber.objects.mailable(slot).filter(pk=OuterRef("subscriber"))
-    _claimed(claim, ids).filter(Exists(mailable), ~Exists(withdrawn)).update(
-        state=State.SENDING, lease_until=_lease(), attempts=F("attempts") + 1
+    held = Hold.objects.in_force()
+    claimed = _claimed(claim, list(messages))
+    claimed.filter(Exists(mailable), ~Exists(withdrawn), ~Exists(held)).update(
+        state=State.SENDING,
+        lease_until=_lease(),
+        attempts=F("attempts") + 1,
+        mail_hash=_each(messages, list(messages), rendering.fingerprint),
     )
 
 
@@ -314,7 +415,7 @@ def _settle_refused(ids: Sequence[int], *, slot: date, claim: _Claim) -> Counter
     return +Counter[str]({State.SKIPPED: consent + paused_count, State.SUPPRESSED: suppressed})
 
 
-def _with_rendered_address(messages: dict[int, EmailMessage], *, claim: _Claim) -> list[int]:
+def _with_rendered_address(messages: Messages, *, claim: _Claim) -> list[int]:
     """The marked ones. A reader who changed address since rendering goes back: nothing has left."""
     marked = Digest.objects.filter(pk__in=messages, claim_token=claim.token, state=State.SENDING)
     addresses = dict(marked.order_by("pk").values_list("pk", "subscriber__email"))
@@ -365,10 +466,8 @@ def _ours(ids: Sequence[int], token: uuid.UUID | None) -> DigestQuerySet:
     return Digest.objects.filter(pk__in=ids, claim_token=token, state__in=in_flight)
 
 
-def _each(
-    results: dict[int, Receipt], ids: Sequence[int], value: Callable[[Receipt], str]
-) -> Case | Value:
-    whens = [When(pk=pk, then=Value(value(results[pk]))) for pk in ids]
+def _each(by_id: dict[int, T], ids: Sequence[int], value: Callable[[T], str]) -> Case | Value:
+    whens = [When(pk=pk, then=Value(value(by_id[pk]))) for pk in ids]
     return Case(*whens, default=Value("")) if whens else Value("")
 
 
@@ -431,6 +530,22 @@ def _move_cursors(ids: Sequence[int]) -> None:
     readers.update(cursor=Greatest(F("cursor"), Subquery(theirs.values("closed_seq")[:1])))
 
 
+def _tell(ids: Sequence[int], **facts: str) -> None:
+    """Where each stands, under the UUID that its Message-ID and the provider know it by."""
+    told = Digest.objects.filter(pk__in=ids)
+    if not facts and not log.isEnabledFor(logging.DEBUG):
+        told = told.exclude(state__in=UNREMARKABLE)
+    columns = ("uuid", "state", "skip_reason", "attempts", "retry_at", "error")
+    for uid, state, *more in told.values_list(*columns) if ids else ():
+        known = dict(zip(columns[2:], more, strict=True))
+        is_ordinary = state in UNREMARKABLE and not facts
+        level = logging.DEBUG if is_ordinary else LOUDNESS.get(state, logging.INFO)
+        log.log(
+            level, f"digest {state}", digest=uid, **facts,
+            **{name: value for name, value in known.items() if value},
+        )  # fmt: skip
+
+
 def _persistently(record: Callable[[], Counter[str]]) -> Counter[str]:
     """Mail has left: a database that went away is waited for, not given up on."""
     pause_seconds = 0.5
@@ -438,7 +553,7 @@ def _persistently(record: Callable[[], Counter[str]]) -> Counter[str]:
         try:
             return record()
         except (OperationalError, InterfaceError) as error:
-            logger.warning("record failed, trying again in %.1f s: %s", pause_seconds, error)
+            log.warning("results not recorded yet", again_in_seconds=pause_seconds, error=error)
             connection.close()
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, 30)

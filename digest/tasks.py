@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-import logging
+import mmap
 from collections import Counter
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
 
-from celery import shared_task
+import structlog
+from celery import shared_task, signals
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
 
 from papers import editions
 from subscribers import mail, topics
 
-from . import assembly, sending
+from . import accounts, assembly, sending
+from .beat import Pulse
+from .models import Heartbeat
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MOST_TASKS_A_TICK = 50
+# Shorter than the lease of what it has claimed, and long before Celery's time limit would end it
+# in the middle of a window.
+SEND_TIME = timedelta(minutes=4)
+
+# One byte that a worker's processes share: they are forked after this module is read. An Event
+# would need a lock, which a child that was killed could hold for ever.
+_stopping = mmap.mmap(-1, 1)
+_sends = Pulse("send")
+
+
+@signals.worker_shutting_down.connect
+def stop_sending(**_: Any) -> None:
+    """Lets every `send_due` of this worker end after the window it has in hand."""
+    _stopping[0] = 1
+
+
+def is_stopping() -> bool:
+    return _stopping[0] == 1
 
 
 @shared_task(name="digest.tick")
@@ -24,13 +48,30 @@ def tick() -> None:
     """Every minute: close, assemble, sweep, hand out sending. Any number may run at once."""
     now = timezone.now()
     prepare(now)
-    for _ in range(min(sending.batches_due(now), MOST_TASKS_A_TICK)):
-        send_due.apply_async(expires=300)
+    try:
+        for _ in range(min(sending.batches_due(now), MOST_TASKS_A_TICK)):
+            send_due.apply_async(expires=300)
+    except BrokerError as error:  # the next tick will see the same rows
+        log.warning("sending not handed out", error=str(error))
 
 
 @shared_task(name="digest.send_due")
 def send_due() -> None:
-    sending.send_due(timezone.now())
+    began_at = timezone.now()
+
+    def is_over() -> bool:
+        """Asked between windows, so a long send shows that it is alive."""
+        now = timezone.now()
+        _sends.note(now)
+        return is_stopping() or now - began_at > SEND_TIME
+
+    sending.send_due(began_at, should_stop=is_over)
+
+
+@shared_task(name="digest.heartbeat")
+def heartbeat(queue: str) -> None:
+    """It came from beat by way of the broker through this queue, to a worker with a database."""
+    Heartbeat.note(queue, timezone.now())
 
 
 def prepare(now: datetime) -> list[str]:
@@ -40,24 +81,27 @@ def prepare(now: datetime) -> list[str]:
         editions.close_due,
         topics.link_seed_papers,
         sending.sweep,
+        sending.skip_late,
         assembly.assemble_due,
         mail.send_due,
         assembly.thin_old,
+        accounts.keep_counts,
     )
     for step in steps:
         try:
             step(now)
         except Exception:
             name = f"{step.__module__}.{step.__name__}"
-            logger.exception("tick step=%s failed", name)
+            log.exception("step failed", step=name)
             broken.append(name)
     return broken
 
 
-def send_all(now: datetime) -> Counter[str]:
+def send_all(now: datetime, *, should_stop: Callable[[], bool] = lambda: False) -> Counter[str]:
     """Sends inline until nothing is due, or nothing gets through; how each digest ended."""
     ended: Counter[str] = Counter()
-    while batch := sending.send_due(now):
+    clock = sending.Clock(now)
+    while batch := sending.send_due(clock.now, should_stop=should_stop):
         ended += batch
         if sending.is_refused(batch):
             break

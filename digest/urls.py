@@ -30,5 +30,7 @@ urlpatterns = [
     path("read/<str:token>/", views.read, name="read"),
     path("read/<str:token>/<verb:verb>/<int:paper_id>/", views.feedback, name="feedback"),
     path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("metrics", views.metrics, name="metrics"),
     *provider_reports(),
 ]

@@ -6,27 +6,33 @@ A signed link is the only authority, as on the reader's other pages; GET and HEA
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from functools import wraps
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.db import connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from papers.models import Entry, Paper
 from subscribers import schedule, signup, tokens, topics
 from subscribers.models import Interest, Subscriber
 from subscribers.tokens import BadToken, Purpose
-from subscribers.views import bad_link, private, reader_page
+from subscribers.views import bad_link, is_operator, private, reader_page
 
-from . import assembly, rendering
+from . import assembly, health, rendering
+from . import metrics as installation
 from .models import Digest, Feedback
 
 SUGGESTIONS = 20
@@ -155,6 +161,33 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok\n", content_type="text/plain")
 
 
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 while all parts do their work, else 503; which does not, as lines or as JSON."""
+    checks = health.checks(timezone.now())
+    is_ready = all(check.is_ok for check in checks)
+    status = 200 if is_ready else 503
+    if request.get_preferred_type(["text/plain", "application/json"]) == "application/json":
+        said = {"ready": is_ready, "checks": [asdict(check) for check in checks]}
+        return JsonResponse(said, status=status)
+    lines = (f"{'ok  ' if each.is_ok else 'FAIL'} {each.name}: {each.said}\n" for each in checks)
+    return HttpResponse("".join(lines), content_type="text/plain; charset=utf-8", status=status)
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For a monitor that knows METRICS_TOKEN; without one, for this machine and for staff."""
+    if token := getattr(settings, "METRICS_TOKEN", ""):
+        if not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {token}"):
+            return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    elif not is_operator(request):
+        said = _("Only for this machine and for staff, unless METRICS_TOKEN is set.")
+        return HttpResponse(f"{said}\n", content_type="text/plain; charset=utf-8", status=403)
+    return HttpResponse(installation.exposition(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
 def _keep(form: OnboardingForm, subscriber: Subscriber) -> bool:
     """Adds topics, makes ticks "more like this". False, with an error, where there is no room.
 
@@ -186,7 +219,7 @@ def _tick(form: OnboardingForm, subscriber: Subscriber, *, now: datetime) -> Non
 
 def _suggestions() -> list[Paper]:
     """The most noticed papers of the newest editions, a page full."""
-    entries = Entry.objects.filter(paper__withdrawn_at__isnull=True).select_related("paper")
+    entries = Entry.objects.standing().select_related("paper")
     newest = entries.order_by("-edition__day", "rank", "-paper__upvotes", "id")
     return list({entry.paper_id: entry.paper for entry in newest[:SUGGESTIONS]}.values())
 

@@ -10,6 +10,7 @@ import logging
 import uuid
 from typing import Any
 
+import structlog
 from anymail.signals import EventType, RejectReason
 from django.db import transaction
 from django.utils import timezone
@@ -19,7 +20,7 @@ from subscribers.models import ConsentEvent, Suppression, address_hash
 from . import sending
 from .models import DeliveryEvent, Digest
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 # From least to most telling. Opens and clicks are not asked for and decide nothing.
 WEIGHT = [
@@ -37,22 +38,33 @@ HARD = {RejectReason.BOUNCED, RejectReason.INVALID}
 
 def receive(sender: Any, event: Any, esp_name: str, **kwargs: Any) -> None:
     """Receiver of anymail.signals.tracking. Keeps the event, then acts on it, once."""
+    digest = _digest_of(event)
     with transaction.atomic():
         kept, is_new = DeliveryEvent.objects.get_or_create(
             provider=esp_name,
             event_id=_event_id(event),
             defaults={
-                "digest": _digest_of(event),
+                "digest": digest,
                 "event_type": event.event_type or EventType.UNKNOWN,
                 "reject_reason": event.reject_reason or "",
                 "provider_message_id": (event.message_id or "")[:255],
                 "occurred_at": event.timestamp or timezone.now(),
-                "payload": event.esp_event if isinstance(event.esp_event, dict) else {},
+                "payload": {} if _is_erased(digest) else _payload(event),
             },
         )
         if is_new:
+            _tell(kept)
             _note_outcome(kept)
             _suppress(kept, address=event.recipient or "")
+
+
+def _is_erased(digest: Digest | None) -> bool:
+    """The payload names the address, which is to be found nowhere any more."""
+    return digest is not None and digest.subscriber_id is None
+
+
+def _payload(event: Any) -> dict[str, Any]:
+    return event.esp_event if isinstance(event.esp_event, dict) else {}
 
 
 def _event_id(event: Any) -> str:
@@ -73,6 +85,18 @@ def _digest_of(event: Any) -> Digest | None:
     if found is None and event.message_id:
         found = Digest.objects.filter(provider_message_id=event.message_id).first()
     return found
+
+
+def _tell(event: DeliveryEvent) -> None:
+    is_ordinary = event.event_type in (EventType.QUEUED, EventType.SENT, EventType.DELIVERED)
+    log.log(
+        logging.DEBUG if is_ordinary else logging.INFO,
+        "provider said",
+        said=event.event_type,
+        digest=event.digest.uuid if event.digest else None,
+        reason=event.reject_reason,
+        provider=event.provider,
+    )
 
 
 def _note_outcome(event: DeliveryEvent) -> None:
@@ -107,4 +131,9 @@ def _suppress(event: DeliveryEvent, *, address: str) -> None:
             kind=ConsentEvent.Kind.SUPPRESSED,
             via=ConsentEvent.Via.PROVIDER,
         )
-    logger.info("suppress reason=%s provider=%s", reason, event.provider)
+    log.info(
+        "address suppressed",
+        reason=reason,
+        provider=event.provider,
+        **({"digest": event.digest.uuid} if event.digest else {}),
+    )

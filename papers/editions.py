@@ -1,7 +1,7 @@
-"""Records -> papers, their places in editions, their votes; and the closing of a day.
+"""Records -> papers, their places in editions, their votes; the closing of a day; an editor's word.
 
 A day is recorded whole or not at all, in one short transaction, by set-based statements. All
-that adds to an edition or closes one takes the same lock first, the rows of Source in the order
+that changes an edition or closes one takes the same lock first, the rows of Source in the order
 of their ids, so that no paper slips into an edition while its number is given.
 """
 
@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.utils.translation import gettext as _
 
 from . import encoding, trending
 from .models import Edition, Entry, Fetch, Paper, Signal, Source, utc_day
-from .records import PaperRecord
+from .records import PaperRecord, one_line
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 BATCH = 500
+MOST_PICKS = 3
+NOTE_MAX = 500
+NAME_MAX = 100
+CLOSER_MAX = 150
+MAX_POSITION = 32_767  # a small integer column
 _READ = (
     "title", "abstract", "tldr", "authors", "organization", "categories", "keywords",
     "published_at", "project_url", "code_url", "upvotes", "comments", "stars",
@@ -77,6 +83,15 @@ def record_day(
     )
 
 
+def record_paper(record: PaperRecord, *, now: datetime) -> Paper:
+    """Stores one paper read by itself just now, with its votes; it is in no edition by that."""
+    with transaction.atomic():
+        _lock()
+        merged = _merge([record], now=now, read_at=now)
+        _keep_signals(merged, read_at=now)
+    return merged[0].paper
+
+
 def close_due(now: datetime) -> list[Edition]:
     """Closes the editions whose time has come, oldest day first, and returns them.
 
@@ -88,10 +103,18 @@ def close_due(now: datetime) -> list[Edition]:
     waiting = Edition.objects.open().filter(day__lte=utc_day(now)).order_by("day")
     closed = []
     for edition in waiting:
-        fetch = Fetch.objects.filter(day=edition.day).order_by("-started_at", "-id").first()
+        fetch = _last_fetch(edition.day, now)
         if _is_due(edition, fetch, now) and (done := _close(edition, fetch, now)):
             closed.append(done)
     return closed
+
+
+def close_now(edition: Edition, now: datetime, *, by: str) -> bool:
+    """Closes it whatever the clock says, under that name; the day's later papers are news in the
+    next one. False where it is closed already, or grew at this very moment."""
+    if not edition.is_open:
+        return False
+    return _close(edition, _last_fetch(edition.day, now), now, by=by) is not None
 
 
 def make_news(days: Iterable[date]) -> None:
@@ -99,7 +122,7 @@ def make_news(days: Iterable[date]) -> None:
     with transaction.atomic():
         _lock()
         Edition.objects.filter(day__in=list(days), is_backfill=True).update(
-            is_backfill=False, closed_at=None, closed_seq=None
+            is_backfill=False, closed_at=None, closed_seq=None, closed_by="", note=""
         )
 
 
@@ -118,11 +141,101 @@ def next_open_day(now: datetime) -> date:
 
 def neighbours(day: date) -> tuple[Edition | None, Edition | None]:
     """The nearest editions with papers before and after that day."""
-    filled = Edition.objects.filter(entries__paper__withdrawn_at__isnull=True).distinct()
+    filled = Edition.objects.filled()
     return (
         filled.filter(day__lt=day).order_by("-day").first(),
         filled.filter(day__gt=day).order_by("day").first(),
     )
+
+
+# -- an editor's word ----------------------------------------------------------------------
+
+
+class EditorError(Exception):
+    """What an editor asked for is not done; says why, in words for them."""
+
+
+class AlreadyThereError(EditorError):
+    """The edition has the paper already: `entry`."""
+
+    def __init__(self, message: str, entry: Entry) -> None:
+        super().__init__(message)
+        self.entry = entry
+
+
+def drop(entry: Entry, now: datetime) -> bool:
+    """Takes it out of its edition, open or closed: digests that have not left lack it from now on.
+
+    A pick ends with it; the others' scores and ranks stay. False where it was dropped before.
+    """
+    kept = Entry.objects.filter(pk=entry.pk, dropped_at__isnull=True)
+    return _decide(kept, entry, "paper dropped", dropped_at=now, picked_by="", editor_note="")
+
+
+def restore(entry: Entry) -> bool:
+    """Undoes `drop`, at the rank that it had. False where it was not dropped."""
+    dropped = Entry.objects.filter(pk=entry.pk, dropped_at__isnull=False)
+    return _decide(dropped, entry, "paper restored", dropped_at=None)
+
+
+def pick(entry: Entry, *, by: str, note: str) -> None:
+    """Makes it an editor's pick under that name, or changes the note of one. Raises EditorError."""
+    by, note = one_line(by)[:NAME_MAX], one_line(note)
+    if not by or not 0 < len(note) <= NOTE_MAX:
+        text = _("A pick needs a name and a note of 1 to %(most)d characters.")
+        raise EditorError(text % {"most": NOTE_MAX})
+    with transaction.atomic():
+        _lock()
+        row = Entry.objects.select_related("paper").get(pk=entry.pk)
+        if row.dropped_at is not None:
+            raise EditorError(_("It is dropped. Take it back first."))
+        _refuse_withdrawn(row.paper)
+        others = Entry.objects.standing().filter(edition=row.edition_id, picked_by__gt="")
+        if others.exclude(pk=row.pk).count() >= MOST_PICKS:
+            text = _("This edition has its %(most)d picks. Take one back first.")
+            raise EditorError(text % {"most": MOST_PICKS})
+        _decide(Entry.objects.filter(pk=row.pk), row, "paper picked",
+                picked_by=by, editor_note=note)  # fmt: skip
+
+
+def unpick(entry: Entry) -> bool:
+    """False where it was no pick."""
+    picked = Entry.objects.filter(pk=entry.pk, picked_by__gt="")
+    return _decide(picked, entry, "pick taken back", picked_by="", editor_note="")
+
+
+def add(edition: Edition, paper: Paper, now: datetime) -> Entry:
+    """Puts the paper into the edition, open or closed, after all the others. Raises EditorError.
+
+    In a closed one it has no rank; readers who had that edition already do not get it again. It
+    does not count as growth: when an edition closes, the source's list decides.
+    """
+    with transaction.atomic():
+        _lock()
+        _refuse_withdrawn(Paper.objects.only("withdrawn_at").get(pk=paper.pk))
+        if there := edition.entries.filter(paper=paper).first():
+            raise AlreadyThereError(_("It is in this edition already."), there)
+        last = edition.entries.aggregate(last=Max("position"))["last"] or 0
+        entry = Entry.objects.create(
+            edition=edition, paper=paper, position=min(last + 1, MAX_POSITION), added_at=now
+        )
+    encoding.encode_missing([paper.pk])
+    log.info("paper added", day=edition.day, paper=paper.arxiv_id)
+    return entry
+
+
+def _refuse_withdrawn(paper: Paper) -> None:
+    if paper.withdrawn_at is not None:
+        raise EditorError(_("This paper has been withdrawn by its authors."))
+
+
+def _decide(rows: QuerySet[Entry], entry: Entry, event: str, **fields: Any) -> bool:
+    with transaction.atomic():
+        _lock()
+        is_changed = bool(rows.update(**fields))
+    if is_changed:
+        log.info(event, day=entry.edition.day, paper=entry.paper.arxiv_id)
+    return is_changed
 
 
 # -- papers --------------------------------------------------------------------------------
@@ -273,7 +386,12 @@ def _is_due(edition: Edition, fetch: Fetch | None, now: datetime) -> bool:
     return now >= max(quiet_from, quiet_since) and not _failed(fetch)
 
 
-def _close(edition: Edition, fetch: Fetch | None, now: datetime) -> Edition | None:
+def _last_fetch(day: date, now: datetime) -> Fetch | None:
+    fetches = Fetch.objects.filter(day=day, started_at__lte=now)
+    return fetches.order_by("-started_at", "-id").first()
+
+
+def _close(edition: Edition, fetch: Fetch | None, now: datetime, *, by: str = "") -> Edition | None:
     # Encoding takes its time, so it is done before the lock.
     paper_ids = sorted(edition.entries.values_list("paper_id", flat=True))
     encoding.encode_missing(paper_ids)
@@ -287,12 +405,15 @@ def _close(edition: Edition, fetch: Fetch | None, now: datetime) -> Edition | No
         _rank(entries, edition.day, groups)
         highest = Edition.objects.aggregate(highest=Max("closed_seq"))["highest"]
         edition.closed_seq, edition.closed_at = (highest or 0) + 1, now
-        edition.note = _note(edition, fetch, now)
-        edition.save(update_fields=["closed_seq", "closed_at", "note"])
+        edition.closed_by, edition.note = one_line(by)[:CLOSER_MAX], _note(edition, fetch, now)
+        edition.save(update_fields=["closed_seq", "closed_at", "closed_by", "note"])
     log.info(
-        "edition=%s closed_seq=%d papers=%d duplicates=%d",
-        edition.day, edition.closed_seq, len(entries), len(groups),
-    )  # fmt: skip
+        "edition closed",
+        day=edition.day,
+        closed_seq=edition.closed_seq,
+        papers=len(entries),
+        duplicates=len(groups),
+    )
     return edition
 
 
@@ -347,7 +468,9 @@ def _note(edition: Edition, fetch: Fetch | None, now: datetime) -> str:
         error = fetch.error.partition("\n")[0]
         return _("The last reading of this day failed: %(error)s") % {"error": error}
     ended_at = _at(edition.day, 24)
-    read_after = Fetch.objects.succeeded().filter(day=edition.day, started_at__gte=ended_at)
+    read_after = Fetch.objects.succeeded().filter(
+        day=edition.day, started_at__gte=ended_at, started_at__lte=now
+    )
     if now >= ended_at and not read_after.exists():
         return _("This day was not read again after it had ended.")
     return ""

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, time
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.feedgenerator import Atom1Feed
-from django.utils.html import linebreaks
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page, require_safe
@@ -46,7 +46,7 @@ def _add(atom: Atom1Feed, entry: Entry, edition: Edition) -> None:
         title=paper.title,
         link=address,
         # A feed's summary is HTML by its type, a paper's is text.
-        description=linebreaks(paper.abstract or paper.tldr, autoescape=True),
+        description=render_to_string("papers/feed_summary.html", {"entry": entry}).strip(),
         unique_id=address,
         author_name=", ".join(paper.authors) or None,
         pubdate=datetime.combine(edition.day, time(), UTC),

@@ -1,38 +1,47 @@
 """Polite HTTP: reads a source for a day, and decides which days are due to be read.
 
-The only module that opens a socket to a source. Every attempt, also one from a file, leaves one
-Fetch row that says how it ended.
+The only module that opens a socket to a source. Every attempt at a day, also one from a file,
+leaves one Fetch row that says how it ended.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as datetime_time
 from email.utils import parsedate_to_datetime
+from functools import cache
+from http import HTTPStatus
+from http.client import HTTPResponse
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import structlog
 from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Max
 from django.utils.translation import gettext as _
+from requests.adapters import HTTPAdapter
 
-from . import editions, sources
-from .models import Edition, Fetch, Source, utc_day
+from . import editions, freshness, sources
+from .models import Edition, Fetch, Paper, Source, utc_day
 from .records import PaperRecord, Parsed, SavedDay, SourceFormatError
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_PAGES = 20
 MAX_REDIRECTS = 3
 ATTEMPTS = 4
 MAX_WAIT_SECONDS = 60.0  # between tries, for a whole round
+WHOLE_ANSWER = 3  # times FETCH_TIMEOUT_SECONDS, which is for each silence within it
 RETRIED = (408, 429, 500, 502, 503, 504)
 
 LEASE = timedelta(minutes=15)
@@ -99,6 +108,32 @@ def fetch_day(
     return _read_day(source, day, now=now, backfill=backfill, client=client or Client()).fetch
 
 
+def look_up(arxiv_id: str, *, now: datetime, client: Client | None = None) -> Paper:
+    """The paper that Hugging Face knows under that id, stored as a day's list would store it.
+
+    Asks once, since somebody waits for the answer. Raises FetchError, and then stores nothing:
+    where the source knows no such paper, knows that it is withdrawn, or gives no usable answer.
+    """
+    ensure_sources()
+    reader = sources.get("huggingface", settings.HUGGINGFACE_URL)
+    client = client or Client(patience_seconds=0)
+    try:
+        record = reader.parse_paper(client.get(reader.url_for_paper(arxiv_id)))
+    except SourceFormatError as error:
+        raise FetchError(str(error), status=200) from None
+    except FetchError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        text = _("the source knows no paper %(arxiv_id)s")
+        raise FetchError(text % {"arxiv_id": arxiv_id}, status=error.status) from None
+    if record.arxiv_id != arxiv_id:
+        text = _("asked for %(asked)s, the source answered with %(got)s")
+        raise FetchError(text % {"asked": arxiv_id, "got": record.arxiv_id}, status=200)
+    if record.withdrawn:
+        raise FetchError(_("it has been withdrawn by its authors"), status=200)
+    return editions.record_paper(record, now=now)
+
+
 def record_saved(source: Source, saved: SavedDay, *, now: datetime, backfill: bool) -> Fetch:
     """Records a day of a saved file, which must name its day and when it was read."""
     assert saved.day is not None and saved.read_at is not None
@@ -108,7 +143,10 @@ def record_saved(source: Source, saved: SavedDay, *, now: datetime, backfill: bo
 
 
 class Client:
-    """A session that asks politely: named, patient within limits, never beyond one site."""
+    """A session that asks politely: named, patient within limits, never beyond one site.
+
+    found_down: it gave up on the source, so that another day would fare no better.
+    """
 
     def __init__(
         self,
@@ -117,6 +155,8 @@ class Client:
         patience_seconds: float = MAX_WAIT_SECONDS,
     ) -> None:
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _InTime())
         self._session.headers["User-Agent"] = (
             f"{settings.SITE_NAME}/{settings.VERSION} (+{settings.SITE_URL})"
         )
@@ -125,9 +165,17 @@ class Client:
             self._session.auth = _bearer
         self._sleep = sleep
         self._wait_left = patience_seconds
+        self.found_down = False
 
     def get(self, url: str) -> bytes:
         """The body of a 200 answer. Raises FetchError."""
+        try:
+            return self._get_patiently(url)
+        except FetchError as error:
+            self.found_down = error.is_source_down
+            raise
+
+    def _get_patiently(self, url: str) -> bytes:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._get_once(url)
@@ -141,17 +189,22 @@ class Client:
 
     def _get_once(self, url: str) -> bytes:
         seconds = settings.FETCH_TIMEOUT_SECONDS
-        deadline = time.monotonic() + 3 * seconds
+        began = time.monotonic()
         try:
             with self._follow(url) as response:
-                return _body(response, deadline)
-        except requests.Timeout:
-            message = _("no answer within %(seconds)g s (FETCH_TIMEOUT_SECONDS)")
-            raise _TransientError(message % {"seconds": seconds}) from None
-        except requests.RequestException as error:
+                return _body(response)
+        except (requests.RequestException, ValueError) as error:
+            # ValueError: `requests` looks at where a redirect leads, though it is not to follow it.
+            # What they say repeats the address, and with it a password: not even chained.
+            if time.monotonic() - began >= WHOLE_ANSWER * seconds:
+                message = _("no whole answer within %(seconds)g s (3 times FETCH_TIMEOUT_SECONDS)")
+                raise _TransientError(message % {"seconds": WHOLE_ANSWER * seconds}) from None
+            if isinstance(error, requests.Timeout):
+                message = _("no answer within %(seconds)g s (FETCH_TIMEOUT_SECONDS)")
+                raise _TransientError(message % {"seconds": seconds}) from None
             message = _("cannot reach %(host)s (%(reason)s)")
-            facts = {"host": urlsplit(url).netloc or url, "reason": type(error).__name__}
-            raise _TransientError(message % facts) from error
+            facts = {"host": _host(url), "reason": type(error).__name__}
+            raise _TransientError(message % facts) from None
 
     def _follow(self, url: str) -> requests.Response:
         """The first answer that is no redirect. The token goes to the site it is for alone."""
@@ -162,15 +215,7 @@ class Client:
             if not response.is_redirect:
                 return response
             response.close()
-            target = urljoin(url, response.headers["Location"])
-            if not _is_same_site(url, target):
-                message = _("redirected to another site, %(site)s: not followed")
-                raise FetchError(
-                    message % {"site": urlsplit(target).netloc},
-                    status=response.status_code,
-                    is_source_down=True,
-                )
-            url = target
+            url = _redirected(url, response)
         raise FetchError(_("redirected in circles"), status=response.status_code)
 
 
@@ -186,13 +231,81 @@ def _bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def _redirected(url: str, response: requests.Response) -> str:
+    status = response.status_code
+    try:
+        target = urljoin(url, response.headers["Location"])
+        is_same_site = _is_same_site(url, target)
+    except ValueError:
+        text = _("redirected to what is no address")
+        raise FetchError(text, status=status, is_source_down=True) from None
+    if not is_same_site:
+        text = _("redirected to another site, %(site)s: not followed") % {"site": _host(target)}
+        raise FetchError(text, status=status, is_source_down=True)
+    return target
+
+
 def _is_same_site(old: str, new: str) -> bool:
     before, after = urlsplit(old), urlsplit(new)
     allowed = {(before.scheme, before.port), ("https", None)}
     return before.hostname == after.hostname and (after.scheme, after.port) in allowed
 
 
-def _body(response: requests.Response, deadline: float) -> bytes:
+def _host(url: str) -> str:
+    """Host and port alone: a mirror's name and password may stand before them."""
+    return urlsplit(url).netloc.rpartition("@")[2] or "?"
+
+
+class _InTime(HTTPAdapter):
+    """Answers come to their end in time, however small the drops in which they come.
+
+    A time-out is for one silence, and the libraries know no other: a byte now and then, in the
+    headers too, would hold the thread for hours.
+    """
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _hurried(pool.ConnectionCls)
+        return pool
+
+
+@cache
+def _hurried(connection: Any) -> Any:
+    if connection.response_class is _HurriedResponse:
+        return connection
+    return type(connection.__name__, (connection,), {"response_class": _HurriedResponse})
+
+
+class _HurriedResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Hurried(self.fp.detach(), sock))
+
+
+class _Hurried(io.RawIOBase):
+    """What comes from the socket until its time is up; the socket's own time-out is the unit."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._sock = raw, sock
+        self._silence = sock.gettimeout() or 0
+        self._deadline = time.monotonic() + WHOLE_ANSWER * self._silence
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(min(left, self._silence))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _body(response: requests.Response) -> bytes:
     status = response.status_code
     if status in RETRIED:
         raise _TransientError(
@@ -207,8 +320,6 @@ def _body(response: requests.Response, deadline: float) -> bytes:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise FetchError(_("an answer of more than 32 MiB"), status=status)
-        if time.monotonic() > deadline:
-            raise requests.Timeout
     return bytes(body)
 
 
@@ -275,7 +386,7 @@ class _Attempt:
             )
             fetch.papers_seen, fetch.papers_new = recorded.seen, recorded.new
         except DatabaseError as error:
-            log.exception("source=%s day=%s could not be stored", self.source.slug, fetch.day)
+            log.exception("day not stored", source=self.source.slug, day=fetch.day)
             self.fail(error)
         fetch.papers_skipped = len(self.problems)
         fetch.status = self._status()
@@ -284,11 +395,16 @@ class _Attempt:
         fetch.save()
         log.log(
             logging.WARNING if fetch.error else logging.INFO,
-            "source=%s day=%s status=%s pages=%d papers=%d new=%d skipped=%d%s",
-            self.source.slug, fetch.day, fetch.status, fetch.pages, fetch.papers_seen,
-            fetch.papers_new, fetch.papers_skipped,
-            f" error={fetch.error.splitlines()[0]!r}" if fetch.error else "",
-        )  # fmt: skip
+            "day read",
+            source=self.source.slug,
+            day=fetch.day,
+            status=fetch.status,
+            pages=fetch.pages,
+            papers=fetch.papers_seen,
+            new=fetch.papers_new,
+            skipped=fetch.papers_skipped,
+            **({"error": fetch.error.splitlines()[0]} if fetch.error else {}),
+        )
         return fetch
 
     def _status(self) -> str:
@@ -353,7 +469,17 @@ def _round(source: Source, now: datetime, *, lease: datetime, client: Client) ->
     Source.objects.filter(pk=source.pk, next_fetch_at=lease).update(
         next_fetch_at=_next_fetch_at(source, now, error)
     )
+    _warn_if_stale(source, now)
     return fetches
+
+
+def _warn_if_stale(source: Source, now: datetime) -> None:
+    """Each failure has its own line; this one is for what goes on too long, a dry list too."""
+    found = freshness.freshness(source, now)
+    if not found.is_fresh:
+        log.warning(
+            "source not fresh", source=source.slug, health=found.health.value, said=found.said
+        )
 
 
 def _end_interrupted(source: Source, now: datetime) -> None:

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Self
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -140,6 +140,7 @@ class Paper(models.Model):
 
     class Meta:
         ordering = ["-first_seen_at", "-id"]
+        indexes = [models.Index(fields=["-first_seen_at", "-id"], name="paper_by_first_seen")]
 
     def __str__(self) -> str:
         return f"{self.arxiv_id} {self.title}"
@@ -195,8 +196,9 @@ class EditionQuerySet(models.QuerySet["Edition"]):
         """Closed, and closed as news: editions of past days made by backfill never are."""
         return self.closed().filter(is_backfill=False)
 
-    def candidates(self, *, since: date, until: date) -> Self:
-        return self.news().filter(day__gte=since, day__lte=until)
+    def filled(self) -> Self:
+        """Those with a paper that readers may see."""
+        return self.filter(Exists(Entry.objects.standing().filter(edition=OuterRef("pk"))))
 
 
 class Edition(models.Model):
@@ -204,7 +206,9 @@ class Edition(models.Model):
 
     day = models.DateField(unique=True)
     is_backfill = models.BooleanField(
-        default=False, help_text=_("Made for a day that had passed; never news to a reader.")
+        _("backfilled"),
+        default=False,
+        help_text=_("Made for a day that had passed; never news to a reader."),
     )
     opened_at = models.DateTimeField(default=timezone.now)
     grew_at = models.DateTimeField(
@@ -212,6 +216,9 @@ class Edition(models.Model):
     )
     closed_at = models.DateTimeField(null=True, blank=True)
     closed_seq = models.PositiveIntegerField(null=True, blank=True, unique=True)
+    closed_by = models.CharField(
+        max_length=150, blank=True, help_text=_("Whoever closed it before its time.")
+    )
     note = models.TextField(blank=True, help_text=_("What went wrong when it closed, if anything."))
 
     objects = EditionQuerySet.as_manager()
@@ -239,19 +246,34 @@ class Edition(models.Model):
 
 
 class EntryQuerySet(models.QuerySet["Entry"]):
+    def standing(self) -> Self:
+        """What readers may see: not withdrawn by its authors, not dropped by an editor."""
+        return self.filter(paper__withdrawn_at__isnull=True, dropped_at__isnull=True)
+
     def ranked(self) -> Self:
         """Trending rank first; entries of an open edition have none yet and follow by votes."""
-        return self.filter(paper__withdrawn_at__isnull=True).order_by(
+        return self.standing().order_by(
             F("rank").asc(nulls_last=True), "-paper__upvotes", "position", "id"
         )
 
 
 class Entry(models.Model):
-    """A paper's place in an edition."""
+    """A paper's place in an edition, and what an editor decided about it.
+
+    An editor may drop it (no reader sees it in this edition), or pick it: then it comes to every
+    reader of the edition, apart from what was chosen for them, under the editor's name.
+    """
 
     edition = models.ForeignKey(Edition, on_delete=models.CASCADE, related_name="entries")
     paper = models.ForeignKey(Paper, on_delete=models.CASCADE, related_name="entries")
-    source = models.ForeignKey(Source, on_delete=models.PROTECT, related_name="entries")
+    source = models.ForeignKey(
+        Source,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="entries",
+        help_text=_("Empty: an editor added it."),
+    )
     position = models.PositiveSmallIntegerField(help_text=_("Place in the source's list, from 1."))
     score = models.FloatField(null=True, blank=True, help_text=_("Trending score, 0 to 1."))
     rank = models.PositiveSmallIntegerField(null=True, blank=True, help_text=_("Trending rank."))
@@ -259,6 +281,15 @@ class Entry(models.Model):
         null=True, blank=True, help_text=_("Near-duplicates of one edition share a number.")
     )
     added_at = models.DateTimeField(default=timezone.now)
+    dropped_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When an editor took it out of the edition.")
+    )
+    picked_by = models.CharField(
+        max_length=100, blank=True, help_text=_("The editor's name, as mails show it.")
+    )
+    editor_note = models.CharField(
+        max_length=500, blank=True, help_text=_("Why it is picked, in the editor's words.")
+    )
 
     objects = EntryQuerySet.as_manager()
 
@@ -266,11 +297,24 @@ class Entry(models.Model):
         verbose_name_plural = "entries"
         ordering = ["edition", "position"]
         constraints = [
-            models.UniqueConstraint(fields=["edition", "paper"], name="entry_paper_once_an_edition")
+            models.UniqueConstraint(
+                fields=["edition", "paper"], name="entry_paper_once_an_edition"
+            ),
+            models.CheckConstraint(
+                condition=Q(picked_by="") | Q(dropped_at__isnull=True),
+                name="entry_picked_or_dropped",
+            ),
+            models.CheckConstraint(
+                condition=Q(editor_note="") | ~Q(picked_by=""), name="entry_note_of_a_pick"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.edition_id}/{self.position}"
+
+    @property
+    def is_pick(self) -> bool:
+        return bool(self.picked_by)
 
 
 def utc_day(now: datetime) -> date:

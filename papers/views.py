@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, Min, OuterRef, QuerySet
+from django.db.models import Min, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -27,9 +27,7 @@ _shared_for_a_minute = cache_control(public=True, max_age=60)
 def home(request: HttpRequest) -> HttpResponse:
     """Today's edition so far; before there is any, the newest that has papers."""
     today = utc_day(timezone.now())
-    shown = Entry.objects.filter(edition=OuterRef("pk"), paper__withdrawn_at__isnull=True)
-    filled = Edition.objects.filter(Exists(shown), day__lte=today)
-    edition = filled.first()
+    edition = Edition.objects.filled().filter(day__lte=today).first()
     shown_day = edition.day if edition else None
     return render(request, "papers/home.html", _context(edition, shown_day, today))
 
@@ -51,7 +49,7 @@ def paper(request: HttpRequest, paper_id: str) -> HttpResponseBase:
     if (canonical := arxiv_id(paper_id)) != paper_id:
         return redirect("papers:paper", canonical, permanent=True)
     paper = get_object_or_404(Paper.objects.defer("vector"), arxiv_id=paper_id)
-    entries = paper.entries.select_related("edition").order_by("edition__day")
+    entries = paper.entries.standing().select_related("edition").order_by("edition__day")
     return render(request, "papers/paper.html", {"paper": paper, "entries": entries})
 
 
@@ -78,6 +76,7 @@ def _context(edition: Edition | None, day: date | None, today: date) -> dict[str
         "edition": edition,
         "day": day,
         "is_today_open": edition is not None and edition.is_open and edition.day == today,
+        "is_incomplete": edition is not None and bool(edition.note),
         "entries": _entries(edition) if edition else [],
         "previous": previous,
         "next": following,

@@ -114,15 +114,24 @@ class PauseForm(_Form):
 
     def clean_until(self) -> date:
         until: date = self.cleaned_data["until"]
-        if until <= self.today:
-            raise ValidationError(gettext("That day has passed. Please give a later one."))
-        if until > self.today + PAUSE_MAX:
-            raise ValidationError(gettext("A pause lasts a year at most."))
+        require_pause(until, today=self.today)
         return until
 
 
-def _hours() -> list[tuple[int, str]]:
+def require_pause(until: date, *, today: date) -> None:
+    """ValidationError unless mail may be paused until that day; `today` is the reader's own."""
+    if until <= today:
+        raise ValidationError(gettext("That day has passed. Please give a later one."))
+    if until > today + PAUSE_MAX:
+        raise ValidationError(gettext("A pause lasts a year at most."))
+
+
+def hours() -> list[tuple[int, str]]:
     return [(hour, f"{hour:02}:00") for hour in range(24)]
+
+
+def time_zones() -> list[str]:
+    return sorted(_zones())
 
 
 def time_zone_choices() -> list[tuple[str | Promise, Any]]:
@@ -152,7 +161,7 @@ class PreferencesForm(_Form):
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
-    hour = forms.TypedChoiceField(label=_("Hour"), choices=_hours, coerce=int)
+    hour = forms.TypedChoiceField(label=_("Hour"), choices=hours, coerce=int)
     time_zone = forms.ChoiceField(label=_("Time zone"), choices=time_zone_choices)
     papers_per_digest = forms.IntegerField(
         label=_("Papers in a mail"),
@@ -206,6 +215,13 @@ class WishesField(forms.CharField):
 
     def prepare_value(self, value: Any) -> Any:
         return value if isinstance(value, str) or value is None else "\n".join(value)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            wishes = self.to_python(data)
+        except ValidationError:
+            return True
+        return [wish.value for wish in wishes] != list(initial or [])
 
     def _wish(self, line: str) -> Wish:
         if len(line) > VALUE_MAX:

@@ -8,7 +8,6 @@ sending and recording may send a service mail twice, under the same Message-ID.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from email.policy import Compat32
 from typing import Any
 
 import css_inline
+import structlog
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.core.mail.message import utf8_charset_qp
@@ -34,7 +34,7 @@ from .models import Subscriber, Suppression, address_hash
 from .tokens import Purpose
 from .transports import Receipt, Status, Transport, get_transport
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 CONFIRM_LINK_DAYS = 7
 SEND_TOGETHER = 8
@@ -254,8 +254,7 @@ def _send_kind(
             _record(mail, row, receipt, now)
             results[receipt.status] += 1
     if results:
-        counts = " ".join(f"{status}={results[status]}" for status in Status)
-        logger.info("mail=%s %s", mail.kind, counts)
+        log.info("mails sent", mail=mail.kind, **{status: results[status] for status in Status})
     return results[Status.SENT] + results[Status.UNCERTAIN]
 
 
@@ -301,12 +300,12 @@ def _record(mail: ServiceMail, row: Subscriber, receipt: Receipt, now: datetime)
                 _count(mail, row, now)
             mine.update(**{mail.due_field: None})
     if receipt.status != Status.SENT:
-        logger.warning(
-            "mail=%s subscriber=%s status=%s error=%s",
-            mail.kind,
-            row.pk,
-            receipt.status,
-            receipt.error,
+        log.warning(
+            "mail not sent",
+            mail=mail.kind,
+            subscriber=row.pk,
+            status=receipt.status,
+            error=receipt.error,
         )
 
 

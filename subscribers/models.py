@@ -62,7 +62,8 @@ class Suppression(models.Model):
     objects = SuppressionQuerySet.as_manager()
 
     class Meta:
-        ordering = ["-created_at"]
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["-created_at", "-id"], name="suppression_newest")]
 
     def __str__(self) -> str:
         return f"{self.address_hash[:10]}… {self.reason}"
@@ -101,7 +102,7 @@ class Subscriber(models.Model):
         WEEKLY = schedule.Cadence.WEEKLY.value, _("once a week")
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    email = models.EmailField()
+    email = models.EmailField(db_index=True)
     address_hash = models.CharField(max_length=64, unique=True, editable=False)
     state = models.CharField(max_length=12, choices=State, default=State.PENDING)
     created_at = models.DateTimeField(default=timezone.now)
@@ -141,13 +142,18 @@ class Subscriber(models.Model):
     objects = SubscriberQuerySet.as_manager()
 
     class Meta:
-        ordering = ["-created_at"]
+        verbose_name = _("reader")
+        verbose_name_plural = _("readers")
+        ordering = ["-created_at", "-id"]
         indexes = [
+            # The operator's lists, a page at a time, newest first.
+            models.Index(fields=["-created_at", "-id"], name="subscriber_newest"),
+            models.Index(fields=["state", "-created_at", "-id"], name="subscriber_by_state"),
             models.Index(
                 fields=["next_due_at"],
                 name="subscriber_due",
                 condition=Q(state="active", next_due_at__isnull=False),
-            )
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -229,6 +235,10 @@ class ConsentEvent(models.Model):
 
     class Meta:
         ordering = ["at", "id"]
+        indexes = [
+            models.Index(fields=["at", "id"], name="consent_by_time"),
+            models.Index(fields=["kind", "at"], name="consent_by_kind"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.at:%Y-%m-%d %H:%M}"

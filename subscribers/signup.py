@@ -8,12 +8,12 @@ repeated: the second time changes nothing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import structlog
 from celery import current_app
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -22,7 +22,7 @@ from kombu.exceptions import OperationalError
 from . import schedule
 from .models import ConsentEvent, Subscriber, Suppression, address_hash
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 # Which wording of the consent the pages show; change it with the words.
 CONSENT_VERSION = "2026-11"
@@ -86,15 +86,18 @@ def confirm(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
     return True
 
 
-def unsubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> None:
-    """No mail from now on, in one transaction. Preferences stay, for an undo."""
+def unsubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
+    """No mail from now on, in one transaction. Preferences stay, for an undo.
+
+    False for a reader who was unsubscribed already.
+    """
     with _locked(subscriber):
         Suppression.objects.get_or_create(
             address_hash=subscriber.address_hash,
             defaults={"reason": Suppression.Reason.UNSUBSCRIBE, "created_at": now},
         )
         if subscriber.state == Subscriber.State.UNSUBSCRIBED:
-            return
+            return False
         _write(
             subscriber,
             state=Subscriber.State.UNSUBSCRIBED,
@@ -106,6 +109,7 @@ def unsubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> None:
             new_email="",
         )
         _note(subscriber, ConsentEvent.Kind.UNSUBSCRIBED, now, via=via)
+    return True
 
 
 def resubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
@@ -130,6 +134,36 @@ def resubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
     return True
 
 
+def suppress(
+    hashed: str,
+    *,
+    reason: str = Suppression.Reason.OPERATOR,
+    note: str = "",
+    now: datetime,
+    via: str,
+) -> bool:
+    """No mail to the address of this hash, whether or not a reader has it.
+
+    Takes the place of a reader's own goodbye. False where no mail may go there already.
+    """
+    with transaction.atomic():
+        if _is_barred(hashed):
+            return False
+        said = {"reason": reason, "note": note, "created_at": now}
+        Suppression.objects.update_or_create(address_hash=hashed, defaults=said)
+        for reader in Subscriber.objects.select_for_update().filter(address_hash=hashed):
+            _note(reader, ConsentEvent.Kind.SUPPRESSED, now, via=via)
+    return True
+
+
+def allow_again(suppression: Suppression) -> bool:
+    """Lifts a suppression. Consent is not touched: who is active gets their next digest, anybody
+    else has to ask and confirm. False where it was lifted meanwhile.
+    """
+    lifted, _rows = Suppression.objects.filter(pk=suppression.pk).delete()
+    return lifted == 1
+
+
 def bring_forward(subscriber: Subscriber, now: datetime) -> None:
     """Makes an active reader's next digest due now, unless today has had one."""
     with _locked(subscriber):
@@ -143,14 +177,34 @@ def bring_forward(subscriber: Subscriber, now: datetime) -> None:
     transaction.on_commit(wake)
 
 
-def request_link(email: str, now: datetime) -> None:
-    """Asks for a manage link, at most one an hour; for readers who are active, nobody else."""
+def ask_again(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
+    """Asks a pending reader once more, within the limits of every confirmation.
+
+    False where none is to be sent, or one is on its way already.
+    """
+    with _locked(subscriber):
+        is_asked = (
+            subscriber.state == Subscriber.State.PENDING
+            and not _is_barred(subscriber.address_hash)
+            and _ask_for_confirmation(subscriber, now, via)
+        )
+    transaction.on_commit(wake)
+    return is_asked
+
+
+def request_link(email: str, now: datetime) -> bool:
+    """Asks for a manage link, at most one an hour; for readers who are active, nobody else.
+
+    True if a mail is to be sent that was not before. Not to be told to visitors.
+    """
+    is_asked = False
     with transaction.atomic():
         subscriber = Subscriber.objects.active().with_address(email).first()
         if subscriber is not None:
             with _locked(subscriber):
-                _ask_for_link(subscriber, now, every=LINK_EVERY)
+                is_asked = _ask_for_link(subscriber, now, every=LINK_EVERY)
     transaction.on_commit(wake)
+    return is_asked
 
 
 def may_ask_for_address(subscriber: Subscriber, new_email: str, now: datetime) -> bool:
@@ -202,13 +256,14 @@ def pause(subscriber: Subscriber, until: date, now: datetime) -> None:
         _write(subscriber, paused_until=until, next_due_at=_next_due(subscriber, now))
 
 
-def resume(subscriber: Subscriber, now: datetime) -> None:
-    """Ends a pause now; without one, nothing happens."""
+def resume(subscriber: Subscriber, now: datetime) -> bool:
+    """Ends a pause now; without one, nothing happens, and this is False."""
     with _locked(subscriber):
         if subscriber.paused_until is None:
-            return
+            return False
         subscriber.paused_until = None
         _write(subscriber, paused_until=None, next_due_at=_next_due(subscriber, now))
+    return True
 
 
 def set_preferences(
@@ -237,7 +292,7 @@ def wake() -> None:
 
     Only a hint: with the broker down nothing is lost, and the page must not wait for it.
     """
-    options = {"max_retries": 0, "socket_connect_timeout": 1}
+    options = {"max_retries": 0, "socket_connect_timeout": 1, "socket_timeout": 1}
     try:
         with current_app.connection_for_write(
             transport_options={**settings.CELERY_BROKER_TRANSPORT_OPTIONS, **options}
@@ -250,7 +305,7 @@ def wake() -> None:
                 connection=connection,
             )
     except (OperationalError, OSError) as error:
-        logger.debug("wake=failed error=%s", error)
+        log.debug("broker not reached", error=error)
 
 
 @contextmanager
@@ -271,23 +326,25 @@ def _lift(hashed: str) -> None:
     ).delete()
 
 
-def _ask_for_confirmation(subscriber: Subscriber, now: datetime, via: str) -> None:
+def _ask_for_confirmation(subscriber: Subscriber, now: datetime, via: str) -> bool:
     if (
         subscriber.confirmation_due_at is not None
         or subscriber.confirmations_unanswered >= CONFIRMATIONS_UNANSWERED
         or not _has_passed(CONFIRMATION_EVERY, since=subscriber.confirmation_sent_at, now=now)
     ):
-        return
+        return False
     _write(subscriber, confirmation_due_at=now)
     _note(subscriber, ConsentEvent.Kind.REQUESTED, now, via=via)
+    return True
 
 
-def _ask_for_link(subscriber: Subscriber, now: datetime, *, every: timedelta) -> None:
+def _ask_for_link(subscriber: Subscriber, now: datetime, *, every: timedelta) -> bool:
     if subscriber.link_due_at is not None or not _has_passed(
         every, since=subscriber.link_sent_at, now=now
     ):
-        return
+        return False
     _write(subscriber, link_due_at=now)
+    return True
 
 
 def _has_passed(span: timedelta, *, since: datetime | None, now: datetime) -> bool:

@@ -11,13 +11,11 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import wraps
-from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
-from django.core.cache import cache
 from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
@@ -32,7 +30,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from papers.models import utc_day
 
-from . import schedule, signup, tokens, topics
+from . import limits, schedule, signup, tokens, topics
 from .forms import (
     AddressForm,
     LinkForm,
@@ -47,9 +45,6 @@ from .models import ConsentEvent, Subscriber, Topic, address_hash
 from .tokens import BadToken, ExpiredToken, Purpose
 from .transports import outbox
 
-HOUR = 60 * 60
-REQUESTS_PER_VISITOR = 20  # an hour
-REQUESTS_IN_ALL = 1000  # an hour
 VIA_PAGE = ConsentEvent.Via.PAGE
 
 _OUTBOX_CSP = (
@@ -254,8 +249,8 @@ def address(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpRes
     now = timezone.now()
     # One mail a day to any one address, whoever asks; the answer is the same. A request that
     # comes too early does not count.
-    if signup.may_ask_for_address(subscriber, new_email, now) and _is_within(
-        f"address:{address_hash(new_email)}", limit=1, seconds=24 * HOUR
+    if signup.may_ask_for_address(subscriber, new_email, now) and limits.is_within(
+        f"address:{address_hash(new_email)}", limit=1, seconds=24 * limits.HOUR
     ):
         signup.request_address_change(subscriber, new_email, now)
     return _saved(token, "address")
@@ -320,7 +315,7 @@ def for_the_operator(view: View) -> View:
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not _is_mail_kept_here():
             raise Http404
-        if not (_is_on_this_machine(request) or _is_staff(request)):
+        if not is_operator(request):
             return render(request, "subscribers/outbox_closed.html", status=403)
         return view(request, *args, **kwargs)
 
@@ -402,7 +397,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
     """The answer to a post from another site, or to one too many; the address plays no part."""
     if not _is_from_our_pages(request):
         return render(request, "subscribers/refused.html", {"is_foreign": True}, status=403)
-    if not _is_within_limits(request):
+    if not limits.may_post(request):
         return render(request, "subscribers/refused.html", status=429)
     return None
 
@@ -421,42 +416,14 @@ def _is_from_our_pages(request: HttpRequest) -> bool:
     return urlsplit(origin).netloc in (urlsplit(settings.SITE_URL).netloc, request.get_host())
 
 
-def _is_within_limits(request: HttpRequest) -> bool:
-    visitor = _visitor(request)
-    if visitor.is_loopback:  # the operator; or a proxy in front of us, which is everybody
-        return _is_within("all", limit=REQUESTS_IN_ALL, seconds=HOUR)
-    # Whoever holds an IPv6 address holds the whole /64.
-    network = ip_network((visitor, 32 if visitor.version == 4 else 64), strict=False)
-    return _is_within(f"from:{network}", limit=REQUESTS_PER_VISITOR, seconds=HOUR) and _is_within(
-        "all", limit=REQUESTS_IN_ALL, seconds=HOUR
-    )
-
-
-def _is_within(key: str, *, limit: int, seconds: int) -> bool:
-    """Counts one more under `key`, from zero again `seconds` after the first."""
-    key = f"subscribers.limit:{key}"
-    if cache.add(key, 1, timeout=seconds):
-        return limit >= 1
-    try:
-        return cache.incr(key) <= limit
-    except ValueError:  # it expired between the two calls
-        return True
-
-
-def _visitor(request: HttpRequest) -> Any:
-    address = request.META.get("REMOTE_ADDR", "")
-    if settings.TRUST_PROXY:
-        # The last entry is the one our own proxy wrote; those before it are hearsay.
-        address = request.headers.get("X-Forwarded-For", address).rpartition(",")[2].strip()
-    try:
-        return ip_address(address)
-    except ValueError:
-        return ip_address("0.0.0.0")  # noqa: S104 - not bound to: visitors without an address
+def is_operator(request: HttpRequest) -> bool:
+    """Whether it comes from this machine, or from staff."""
+    return _is_on_this_machine(request) or _is_staff(request)
 
 
 def _is_on_this_machine(request: HttpRequest) -> bool:
     is_direct = not settings.TRUST_PROXY and "X-Forwarded-For" not in request.headers
-    return is_direct and bool(_visitor(request).is_loopback)
+    return is_direct and bool(limits.visitor(request).is_loopback)
 
 
 def _is_staff(request: HttpRequest) -> bool:

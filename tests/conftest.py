@@ -5,12 +5,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 from django.conf import settings
+from django.core.cache import cache
+
+from config import logs
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 # Found when asked for, not collected anew by every test client.
 settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for real processes begins first, so that the others run meanwhile."""
+    items.sort(key=_begins_at)
+
+
+def _begins_at(item: pytest.Item) -> int:
+    is_longest = "test_outage" in item.nodeid
+    return 0 if is_longest else 1 if item.get_closest_marker("processes") else 2
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +35,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded data beside the project (../shared/data) is absent")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def lines_as_printed(caplog: pytest.LogCaptureFixture) -> None:
+    """`caplog.text` is what a console would show, blanks included."""
+    caplog.handler.setFormatter(logs.formatter("text"))
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept_from_another_test() -> None:
+    cache.clear()
 
 
 @pytest.fixture
@@ -37,6 +64,12 @@ def redis_url() -> str:
 def postgresql_url() -> str:
     """A database that exists; tests make their own ones beside it."""
     return _service("TEST_POSTGRESQL_URL", "PostgreSQL")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's program."""
+    return _service("TEST_CHROMIUM", "Chromium")
 
 
 def _service(variable: str, name: str) -> str:

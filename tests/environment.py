@@ -5,12 +5,18 @@ conftest. TEST_DATABASE_URL runs the same suite on another database.
 """
 
 import os
+import signal
 import tempfile
 
 OWN = {
     "DATABASE_URL", "REDIS_URL", "EMAIL_URL", "EMAIL_BACKEND", "SITE_URL", "DEBUG", "ALLOWED_HOSTS",
-    "MAIL_FROM", "LIST_ID", "WAKE_TASK", "HUGGINGFACE_TOKEN", "PORT", "TRUST_PROXY",
+    "MAIL_FROM", "LIST_ID", "WAKE_TASK", "HUGGINGFACE_TOKEN", "PORT", "TRUST_PROXY", "LOG_LEVEL",
+    "LOG_FORMAT", "METRICS_TOKEN", "WEB_BIND", "WEB_WORKERS", "WEB_THREADS",
 }  # fmt: skip
+
+# A shell that starts us in the background has us ignore Ctrl-C, and so whatever we start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in OWN:
     os.environ.pop(name, None)

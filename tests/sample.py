@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from digest.compose import BRIEF, FULL, Item
+from digest.compose import BRIEF, FULL, PICK, Item
 from digest.models import Digest, Slot
 from digest.ranking import Reason
 from papers import editions, fetching
@@ -88,6 +88,10 @@ def digest_of(reader: Subscriber, items: Sequence[Item], **fields) -> Digest:
 
 def full(paper: Paper, reason: Reason, *, score: float = 2.0) -> Item:
     return Item(paper.pk, FULL, score, is_popular=reason.kind == "popular", reason=reason)
+
+
+def pick(paper: Paper, *, name: str = "Ben Sample", note: str = "") -> Item:
+    return Item(paper.pk, PICK, 0.5, reason=Reason("editor", name=name, note=note))
 
 
 def brief(paper: Paper) -> Item:

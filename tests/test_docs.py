@@ -13,6 +13,7 @@ README = PROJECT / "README.md"
 OWN_PACKAGES = {"papers", "subscribers", "digest"}
 READS_THE_ENVIRONMENT = [
     PROJECT / "config" / "settings.py",
+    PROJECT / "config" / "gunicorn.py",
     PROJECT / "digest" / "management" / "commands" / "up.py",
 ]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])

@@ -14,10 +14,16 @@ from unittest.mock import patch
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from config.environment import RANGES, contradictions
+
 PROJECT = Path(__file__).resolve().parent.parent
 SETTINGS = PROJECT / "config" / "settings.py"
-KEYS = {"SECRET_KEY": "one " * 20, "SUPPRESSION_KEY": "two " * 20}
-PUBLIC = {"SITE_URL": "https://papers.example.org", **KEYS}
+KEYS = {"SECRET_KEY": "one-key-of-" * 6, "SUPPRESSION_KEY": "another-key" * 6}
+HTTPS = {"SITE_URL": "https://papers.example.org"}
+PUBLIC = {**HTTPS, **KEYS}
+POSTMARK = "anymail.backends.postmark.EmailBackend"
+# Both ends may be reached whatever the others say.
+FREE = RANGES.keys() - {"SEND_WINDOW", "CLAIM_LIMIT", "EMAIL_TIMEOUT", "LEASE_SECONDS"}
 
 
 def settings_with(**environment: str) -> dict[str, Any]:
@@ -26,12 +32,18 @@ def settings_with(**environment: str) -> dict[str, Any]:
         return runpy.run_path(str(SETTINGS))
 
 
+def problems_of(**environment: str) -> list[str]:
+    with pytest.raises(ImproperlyConfigured) as raised:
+        settings_with(**environment)
+    return str(raised.value).splitlines()
+
+
 def test_wrong_values_are_named_without_a_traceback(tmp_path: Path) -> None:
     wrong = {
         "PORT": "abc", "SITE_URL": "foo", "DATABASE_URL": "nonsense", "EMAIL_URL": "foo://x",
     }  # fmt: skip
     started = {name: manage_check(tmp_path, **{name: value}) for name, value in wrong.items()}
-    started["SECRET_KEY"] = manage_check(tmp_path, SITE_URL="https://papers.example.org")
+    started["SECRET_KEY"] = manage_check(tmp_path, **HTTPS, SUPPRESSION_KEY=KEYS["SUPPRESSION_KEY"])
     started["DATA_DIR"] = manage_check(tmp_path, DATA_DIR=f"{os.devnull}/below")
 
     for name, process in started.items():
@@ -85,6 +97,9 @@ def manage(*arguments: str, folder: Path, **environment: str) -> subprocess.Pope
         ("EMAIL_URL", "smtp://user:s3cret#@host:587"),
         ("REDIS_URL", "127.0.0.1:6379"),
         ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("DEBUG", "maybe"),
+        ("TRUST_PROXY", "ture"),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_gives_no_secret_away(name: str, value: str) -> None:
@@ -140,7 +155,7 @@ def test_postgresql_with_a_password_of_any_signs() -> None:
 @pytest.mark.parametrize(
     "elsewhere",
     [
-        {"SITE_URL": "https://papers.example.org"},
+        HTTPS,
         {"DATABASE_URL": "postgres://user:password@host/name"},
     ],
 )
@@ -183,7 +198,6 @@ def test_a_provider_s_settings_are_collected_and_true_and_false_are_no_words() -
     made = settings_with(
         **KEYS,
         EMAIL_BACKEND="anymail.backends.mailgun.EmailBackend",
-        EMAIL_URL="smtp://unused.example.org",
         ANYMAIL_MAILGUN_API_KEY="key",
         ANYMAIL_IGNORE_UNSUPPORTED_FEATURES="True",
         ANYMAIL_DEBUG_API_REQUESTS="false",
@@ -213,6 +227,119 @@ def test_a_mail_server_by_its_address(url: str, tls: bool, ssl: bool) -> None:
     assert made.get("EMAIL_USE_SSL", False) is ssl
 
 
+# -- what an environment may not be --------------------------------------------------------
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    said = problems_of(**HTTPS, PORT="abc", DEBUG="1", ALLOWED_HOSTS="*", SEND_WINDOW="600")
+    named = ["PORT", "Set SECRET_KEY", "Set SUPPRESSION_KEY", "DEBUG", "ALLOWED_HOSTS"]
+    assert [line for line in said if line.startswith(tuple(named))] == said[:-1]
+    assert [line.startswith(name) for line, name in zip(said, named, strict=False)] == [True] * 5
+    assert said[-1].startswith("SEND_WINDOW")
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"SECRET_KEY": "k" * 49}, "SECRET_KEY can be guessed"),
+        ({"SECRET_KEY": "abc" * 30}, "SECRET_KEY can be guessed"),
+        ({"SECRET_KEY": "django-insecure-" + KEYS["SECRET_KEY"]}, "SECRET_KEY can be guessed"),
+        ({"SUPPRESSION_KEY": "changeme-" + KEYS["SECRET_KEY"]}, "SUPPRESSION_KEY can be guessed"),
+        ({"SUPPRESSION_KEY": KEYS["SECRET_KEY"]}, "SECRET_KEY and SUPPRESSION_KEY are the same"),
+        ({**HTTPS, "DEBUG": "true"}, "DEBUG"),
+        ({**HTTPS, "ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS may not be *"),
+        ({**HTTPS, "ALLOWED_HOSTS": "other.example.org"}, "ALLOWED_HOSTS lacks papers.example.org"),
+        ({"ALLOWED_HOSTS": "other.example.org"}, "ALLOWED_HOSTS lacks 127.0.0.1"),
+        ({"SITE_URL": "https://papers.example.org/round"}, "SITE_URL is scheme, host and port"),
+        ({"SITE_URL": "https://papers.example.org?a=b"}, "SITE_URL is scheme, host and port"),
+        ({"SITE_URL": "https://me:pw@papers.example.org"}, "SITE_URL is scheme, host and port"),
+        ({"SITE_URL": "http://papers.example.org", "TRUST_PROXY": "1"}, "TRUST_PROXY says"),
+        (
+            {"EMAIL_URL": "smtp://mail.example.org", "EMAIL_BACKEND": POSTMARK},
+            "EMAIL_URL and EMAIL_BACKEND are two ways",
+        ),
+        ({"ANYMAIL_POSTMARK_SERVER_TOKEN": "token"}, "ANYMAIL_POSTMARK_SERVER_TOKEN: read only"),
+        ({"EMAIL_BACKEND": "anymail.backends.postmrk.EmailBackend"}, "EMAIL_BACKEND must name"),
+        ({"EMAIL_BACKEND": "postmark"}, "EMAIL_BACKEND must name"),
+        ({"MAIL_FROM": "Paperround"}, "MAIL_FROM must look like"),
+        ({"MAIL_FROM": "Papers, daily <digest@example.org>"}, "MAIL_FROM must look like"),
+        ({"LIST_ID": "<digest.example.org>"}, "LIST_ID must look like"),
+        ({"UNSUBSCRIBE_MAILTO": "mailto:leave@example.org?a"}, "UNSUBSCRIBE_MAILTO must be"),
+        ({"SEND_WINDOW": "501"}, "SEND_WINDOW"),
+        ({"EMAIL_TIMEOUT": "151"}, "LEASE_SECONDS must be twice"),
+        ({"METRICS_TOKEN": "short"}, "METRICS_TOKEN can be guessed"),
+        *(
+            ({name: str(value)}, f"{name} must be from")
+            for name, (least, most) in RANGES.items()
+            for value in (least - 1, most + 1)
+        ),
+    ],
+)
+def test_what_is_unsafe_or_contradicts_itself_is_refused(
+    environment: dict[str, str], said: str
+) -> None:
+    problems = problems_of(**{**KEYS, **environment})
+    assert any(problem.startswith(said) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SITE_URL": "http://papers.lan", "TRUST_PROXY": "true"},
+        {"SITE_URL": "http://192.168.1.7:8000", "TRUST_PROXY": "true"},
+        {"SITE_URL": "http://[::1]:8000"},
+        {**HTTPS, "ALLOWED_HOSTS": ".example.org"},
+        {"MAIL_FROM": "digest@example.org"},
+        {"MAIL_FROM": '"Papers, daily" <digest@example.org>'},
+        {"UNSUBSCRIBE_MAILTO": "leave@example.org", "LIST_ID": "digest.example.org"},
+        {"ANYMAIL_POSTMARK_SERVER_TOKEN": "", "EMAIL_BACKEND": ""},
+        {"DATABASE_URL": "postgres://user:password@host/name"},
+        *({name: str(value)} for name, pair in RANGES.items() for value in pair if name in FREE),
+    ],
+)
+def test_what_stands_together_starts(environment: dict[str, str]) -> None:
+    assert settings_with(**{**KEYS, **environment})
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["/opt/bin/celery", "-A", "config", "worker"],
+        ["/opt/lib/celery/__main__.py", "-A", "config", "beat"],
+    ],
+)
+def test_a_worker_or_beat_of_its_own_asks_for_a_broker(argv: list[str]) -> None:
+    alone = settings_with(**KEYS)
+    (problem,) = contradictions(alone, {}, argv)
+    assert problem.startswith("REDIS_URL is needed")
+    assert not list(contradictions(alone, {}, ["manage.py", "up"]))
+    shared = settings_with(**KEYS, REDIS_URL="redis://127.0.0.1:6379/0")
+    assert not list(contradictions(shared, {}, argv))
+
+
+def test_a_typo_in_the_file_is_told_with_what_was_meant(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text(
+        "# SITE_NAM=in a comment\nSITE_NAME=Papers\nSEND_WINDOWS=8\nexport MAILFROM=a@example.org\n"
+        "WAT=1\nHTTPS_PROXY=http://proxy\nANYMAIL_ANYTHING=\nADMIN_PASSWORD=x\n"
+    )
+    assert problems_of(**KEYS, ENV_FILE=str(file)) == [
+        f"SEND_WINDOWS in {file} is read by nobody; did you mean SEND_WINDOW?",
+        f"MAILFROM in {file} is read by nobody; did you mean MAIL_FROM?",
+        f"WAT in {file} is read by nobody; take the line out.",
+    ]
+
+
+def test_the_example_file_as_it_stands_is_taken(tmp_path: Path) -> None:
+    """With every line of it switched on, no name in it is unknown."""
+    example = (PROJECT / ".env.example").read_text()
+    names = re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)
+    file = tmp_path / "env"
+    file.write_text("".join(f"{name}=\n" for name in names))
+    assert len(names) > 40
+    assert settings_with(**KEYS, ENV_FILE=str(file))
+
+
 # -- safety --------------------------------------------------------------------------------
 
 
@@ -223,6 +350,9 @@ def test_https_insists_on_https() -> None:
     assert made["SECURE_HSTS_SECONDS"] >= 31_536_000
     assert made["CSRF_TRUSTED_ORIGINS"] == ["https://papers.example.org"]
     assert "papers.example.org" in made["ALLOWED_HOSTS"]
+    assert made["SESSION_COOKIE_NAME"] == "__Host-sessionid"
+    assert made["CSRF_COOKIE_NAME"] == "__Host-csrftoken"
+    assert made["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["upgrade-insecure-requests"] is True
 
 
 def test_http_keeps_out_of_the_way() -> None:
@@ -230,6 +360,8 @@ def test_http_keeps_out_of_the_way() -> None:
     assert made["SESSION_COOKIE_SECURE"] is made["CSRF_COOKIE_SECURE"] is False
     assert made["SECURE_SSL_REDIRECT"] is False
     assert made["SECURE_HSTS_SECONDS"] == 0
+    assert made["SESSION_COOKIE_NAME"] == "sessionid"
+    assert made["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["upgrade-insecure-requests"] is False
 
 
 def test_a_proxy_is_believed_only_when_told_so() -> None:
@@ -241,3 +373,17 @@ def test_a_proxy_is_believed_only_when_told_so() -> None:
 def test_earlier_keys_are_a_list() -> None:
     made = settings_with(**KEYS, SECRET_KEY_FALLBACKS="older,oldest")
     assert made["SECRET_KEY_FALLBACKS"] == ["older", "oldest"]
+
+
+@pytest.mark.parametrize(
+    ("broker", "location"),
+    [
+        ("redis://127.0.0.1:6379/1", "redis://127.0.0.1:6379/1"),
+        ("rediss://me:pw@redis.example.org:6380/0", "rediss://me:pw@redis.example.org:6380/0"),
+        ("redis+socket:///run/redis.sock?virtual_host=2", "unix:///run/redis.sock?db=2"),
+    ],
+)
+def test_the_processes_count_together_where_the_broker_is(broker: str, location: str) -> None:
+    cache = settings_with(**KEYS, REDIS_URL=broker)["CACHES"]["default"]
+    assert (cache["BACKEND"], cache["LOCATION"]) == ("config.cache.SharedCache", location)
+    assert "locmem" in settings_with(**KEYS)["CACHES"]["default"]["BACKEND"]

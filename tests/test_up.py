@@ -6,11 +6,13 @@ import fcntl
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -25,6 +27,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from digest.management.commands import up as up_command
+from tests.services import SAMPLE_DAY, Sink, mail_server, manage
 
 PROJECT = Path(__file__).resolve().parent.parent
 SET_BY_THE_SUITE = (
@@ -41,19 +44,22 @@ class Up:
     source_url: str
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *arguments: str, **environment: str) -> None:
+    @property
+    def environment(self) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if k not in SET_BY_THE_SUITE}
-        own = {
+        return inherited | {
             "DATA_DIR": str(self.data_dir),
             "PORT": str(self.port),
             "HUGGINGFACE_URL": self.source_url,
         }
+
+    def start(self, *arguments: str, **environment: str) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up", *arguments],
                 cwd=PROJECT,
-                env=inherited | own | environment,
+                env=self.environment | environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -61,7 +67,7 @@ class Up:
     def stop(self, number: signal.Signals) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.ended(within_seconds=5)
+        return self.ended(within_seconds=15)
 
     def ended(self, *, within_seconds: float) -> int:
         assert self.process is not None
@@ -74,6 +80,22 @@ class Up:
         assert self.process is not None
         assert self.process.poll() is None, self.output
         return "Ctrl-C stops it" in self.output
+
+    def manage(self, *arguments: str) -> None:
+        manage(self.environment, *arguments)
+
+    def readers_fall_due(self, number: int) -> None:
+        self.manage(
+            "shell",
+            "-c",
+            "from django.utils import timezone\n"
+            "from tests.factories import make_readers\n"
+            f"make_readers({number}, next_due_at=timezone.now())\n",
+        )
+
+    def count(self, table: str, column: str) -> dict[str, int]:
+        with closing(sqlite3.connect(self.data_dir / "paperround.sqlite3")) as database:
+            return dict(database.execute(f"SELECT {column}, count(*) FROM {table} GROUP BY 1"))
 
     def mails(self) -> list[Path]:
         return sorted(self.data_dir.glob("outbox/*.eml"))
@@ -105,6 +127,7 @@ def up(tmp_path: Path, source_url: str) -> Iterator[Up]:
         one.process.wait()
 
 
+@pytest.mark.processes
 def test_a_first_start_a_confirmation_mail_and_a_second_start(up: Up) -> None:
     up.start()
     _wait_for(up.is_ready, within_seconds=60, say=lambda: up.output)
@@ -133,6 +156,33 @@ def test_a_first_start_a_confirmation_mail_and_a_second_start(up: Up) -> None:
     assert "Traceback" not in up.output
 
 
+@pytest.mark.processes
+def test_ctrl_c_while_mails_leave_ends_after_those_in_hand_and_the_rest_leaves_later(
+    up: Up,
+) -> None:
+    up.manage("migrate")
+    up.manage("fetch_papers", "--from-file", SAMPLE_DAY, "--current")
+    up.readers_fall_due(60)
+    sink = Sink(seconds_a_mail=0.1)
+    with mail_server(sink) as address:
+        mail = {"EMAIL_URL": address, "SEND_WINDOW": "8"}
+        up.start("--no-fetch", **mail)
+        _wait_for(lambda: len(sink.mails) >= 10, within_seconds=60, say=lambda: up.output)
+        assert up.stop(signal.SIGINT) == 0
+        assert "Traceback" not in up.output
+        taken = len(sink.mails)
+        assert taken < 50
+        assert up.count("digest_digest", "state") == {"sent": taken, "assembled": 60 - taken}
+        assert {"beat", "default"} <= set(up.count("digest_heartbeat", "name"))
+
+        up.start("--no-fetch", **mail)
+        _wait_for(lambda: len(sink.mails) >= 60, within_seconds=60, say=lambda: up.output)
+        assert up.stop(signal.SIGTERM) == 0
+    assert set(sink.times_by_address().values()) == {1}
+    assert up.count("digest_digest", "state") == {"sent": 60}
+
+
+@pytest.mark.processes
 def test_a_taken_port_is_named_without_a_traceback(up: Up) -> None:
     with socket.create_server(("127.0.0.1", up.port)):
         up.start()
@@ -143,6 +193,7 @@ def test_a_taken_port_is_named_without_a_traceback(up: Up) -> None:
     assert "Traceback" not in up.output
 
 
+@pytest.mark.processes
 def test_a_folder_that_cannot_be_written_is_named_without_a_traceback(
     up: Up, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Protocol
 
-from papers.records import Parsed, SavedDay
+from papers.records import PaperRecord, Parsed, SavedDay
 from papers.sources.huggingface import HuggingFace
 
 
@@ -27,6 +27,12 @@ class Source(Protocol):
 
     def parse(self, body: bytes) -> Parsed:
         """The records of one answer. A bad item is a problem; raises SourceFormatError."""
+
+    def url_for_paper(self, arxiv_id: str) -> str:
+        """The address of one paper, whatever its day."""
+
+    def parse_paper(self, body: bytes) -> PaperRecord:
+        """What that address answers. Raises SourceFormatError."""
 
     def parse_file(self, body: bytes) -> list[SavedDay]:
         """The days of a saved answer or of an archive. Raises SourceFormatError."""

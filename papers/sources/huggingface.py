@@ -1,4 +1,4 @@
-"""Hugging Face Daily Papers: `GET /api/daily_papers?date=…`, and archives of its answers.
+"""Hugging Face Daily Papers: `GET /api/daily_papers?date=…`, archives of its answers, one paper.
 
 Its fields came and went twenty times in two years: unknown ones are ignored, and all but an id,
 a title and a date may be absent.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from papers.records import (
     PaperRecord,
@@ -45,6 +45,16 @@ class HuggingFace:
         if not isinstance(answer, list):
             raise SourceFormatError(f"a list was expected, there came {_shown(answer)}")
         return _parsed(answer)
+
+    def url_for_paper(self, arxiv_id: str) -> str:
+        return f"{self.base_url}/api/papers/{quote(arxiv_id)}"
+
+    def parse_paper(self, body: bytes) -> PaperRecord:
+        """An entry's inner object without the outer one; it does not say how many comments."""
+        try:
+            return _record(_json(body), position=1)
+        except ValueError as error:
+            raise SourceFormatError(f"no paper: {error}") from None
 
     def parse_file(self, body: bytes) -> list[SavedDay]:
         """A saved answer is one day; an archive is JSON lines of {date, captured_at, entry}.

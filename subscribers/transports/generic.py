@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
+import structlog
 from django.core.mail import EmailMessage, get_connection
 
 from . import Receipt, Status, load_backend
 from .window import COMPOSING_ERRORS, Attempt, composed, deliver, own_message_id, unsendable
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class GenericTransport:
@@ -35,7 +35,7 @@ class GenericTransport:
         try:
             sent = self._connection.send_messages([message])
         except Exception as error:  # a foreign backend raises what it likes, wherever it stood
-            logger.exception("transport=%s error=%s", self.name, type(error).__name__)
+            log.exception("transport fell over", transport=self.name)
             return Attempt(_receipt(message, Status.UNCERTAIN, str(error)), is_broken=True)
         return Attempt(_counted(message, sent))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import ssl
 import time
@@ -13,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
+import structlog
 from anymail.exceptions import (
     AnymailError,
     AnymailInvalidAddress,
@@ -28,7 +28,7 @@ from urllib3.exceptions import NewConnectionError
 from . import Receipt, Status, load_backend
 from .window import Attempt, deliver, own_message_id, unsendable
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 # Providers allow as little as two requests a second and say "wait one": a window waits that out,
 # but ends long before its lease does.
@@ -114,7 +114,7 @@ def _attempt(connection: Any, message: EmailMessage) -> Attempt:
     except AnymailError as error:
         return _by_recipient(message, error) or _judge(message, error)
     except Exception as error:  # such as a parser's, over a strange answer to a sent request
-        logger.exception("transport=%s error=%s", connection.esp_name, type(error).__name__)
+        log.exception("transport fell over", transport=connection.esp_name)
         return _by_recipient(message, error) or _fell_over(message, error)
     return _by_recipient(message, None) or _cancelled(message)
 

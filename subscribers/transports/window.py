@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from email.utils import parseaddr
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailMessage
+from django.core.mail.message import sanitize_address
 
 from . import Receipt, Status
 
@@ -18,6 +20,7 @@ ERROR_CHARACTERS = 500
 MESSAGE_ID_CHARACTERS = 255
 # Headers with line breaks, addresses that are none, texts that no charset holds.
 COMPOSING_ERRORS = (ValueError, TypeError, LookupError)
+_HOST = r"[\w-]+(?:\.[\w-]+)*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,24 @@ def _storable(text: str) -> str:
 
 def _without_address(text: str, message: EmailMessage) -> str:
     for recipient in message.recipients():
-        for spelling in filter(None, (recipient, parseaddr(recipient)[1])):
-            text = re.sub(re.escape(spelling), "<recipient>", text, flags=re.IGNORECASE)
+        for spelling in _spellings(recipient):
+            text = re.sub(spelling, "<recipient>", text, flags=re.IGNORECASE)
     return text
+
+
+def _spellings(recipient: str) -> list[str]:
+    """Patterns. A host has several spellings (`bücher.example`, `xn--bcher-kva.example` by one
+    standard or the other), so that whatever stands behind the name and its @ is taken for it.
+    """
+    envelope = _envelope_spelling(recipient)
+    addresses = dict.fromkeys(filter(None, (envelope, parseaddr(recipient)[1])))
+    names = [address.rpartition("@")[0] for address in addresses]
+    anywhere = [rf"(?<![\w.+-]){re.escape(name)}@{_HOST}" for name in names if name]
+    return [*map(re.escape, filter(None, (recipient, *addresses))), *anywhere]
+
+
+def _envelope_spelling(recipient: str) -> str:
+    try:
+        return parseaddr(sanitize_address(recipient, settings.DEFAULT_CHARSET))[1]
+    except ValueError:
+        return ""

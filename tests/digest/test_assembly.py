@@ -9,10 +9,12 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from digest import assembly, sending
-from digest.models import Digest, Slot
-from papers.models import Paper
+from digest.compose import FULL, PICK, Item
+from digest.models import Digest, Hold, Slot
+from digest.ranking import Reason
+from papers.models import Edition, Entry, Paper
 from subscribers import signup
-from subscribers.models import Subscriber, Suppression
+from subscribers.models import Interest, Subscriber, Suppression
 from tests.digest.books import assert_books_balance
 from tests.factories import (
     DUE,
@@ -284,7 +286,7 @@ def test_a_digest_that_starts_to_be_sent_while_we_plan_is_waited_for_too(
     assert assembly.assemble_due(DUE + DAY) == 0
     reader.refresh_from_db()
     assert reader.next_due_at == DUE + DAY
-    assert "failed" not in caplog.text
+    assert "stays due" not in caplog.text
 
 
 def test_a_digest_that_falls_into_doubt_while_we_look_is_not_taken_back(
@@ -299,6 +301,35 @@ def test_a_digest_that_falls_into_doubt_while_we_look_is_not_taken_back(
     assert assembly.assemble_due(DUE + DAY) == 0
     digest.refresh_from_db()
     assert digest.state == State.RETRY
+
+
+# -- lateness and holds ----------------------------------------------------------------------
+
+
+def hold(late_before, **fields) -> Hold:
+    ended = {"released_at": DUE, "released_by": "ben"}
+    return Hold.objects.create(began_by="ada", late_before=late_before, **ended | fields)
+
+
+def test_what_fell_due_before_a_holds_word_is_late(edition):
+    early = make_reader(next_due_at=DUE)
+    later = make_reader("ben@example.org", next_due_at=DUE + timedelta(minutes=30), hour=7)
+    hold(DUE + timedelta(minutes=30))
+    assembly.assemble_due(DUE + timedelta(hours=1))
+    assert endings(early) == [(DUE.date(), Why.LATE)]
+    assert endings(later) == [(DUE.date(), State.ASSEMBLED)]
+
+
+def test_the_later_of_the_limit_and_all_holds_words_counts(db, settings, django_assert_num_queries):
+    usual = DUE - timedelta(hours=settings.LATE_LIMIT_HOURS)
+    assert assembly.late_before(DUE) == usual
+    hold(usual - DAY)
+    hold(None)
+    assert assembly.late_before(DUE) == usual
+    hold(DUE - timedelta(minutes=5))
+    hold(DUE - timedelta(minutes=10))
+    with django_assert_num_queries(1):
+        assert assembly.late_before(DUE) == DUE - timedelta(minutes=5)
 
 
 # -- who gets none ---------------------------------------------------------------------------
@@ -559,8 +590,21 @@ def test_accounts_are_kept_by_the_local_date(edition):
     make_reader(time_zone="Pacific/Pago_Pago", hour=19)  # still Sunday there
     make_reader("ben@example.org")
     assembly.assemble_due(DUE)
-    counted = {slot.date: slot.assembled_count for slot in Slot.objects.with_counts()}
-    assert counted == {SUNDAY: 1, DUE.date(): 1}
+    counted = {slot.date: slot.account() for slot in Slot.objects.all()}
+    assert counted == {SUNDAY: {State.ASSEMBLED: 1}, DUE.date(): {State.ASSEMBLED: 1}}
+
+
+def test_a_slot_that_gets_new_digests_is_counted_afresh(edition):
+    Slot.objects.create(date=DUE.date(), due=2, counts={"sent": 2})
+    Slot.objects.create(date=DUE.date() - DAY, due=2, counts={"sent": 2})
+    make_reader()
+    Digest.objects.bulk_create(
+        Digest(slot=slot, due_at=DUE, state=State.SENT, sent_at=DUE)
+        for slot in [*Slot.objects.all()] * 2
+    )
+    assembly.assemble_due(DUE)
+    counted = {slot.date: (slot.due, slot.counts) for slot in Slot.objects.all()}
+    assert counted == {DUE.date(): (3, None), DUE.date() - DAY: (2, {"sent": 2})}
 
 
 def test_nothing_is_written_when_the_transaction_fails(reader, monkeypatch):
@@ -577,8 +621,139 @@ def test_nothing_is_written_when_the_transaction_fails(reader, monkeypatch):
 def test_assembling_says_what_it_did_and_names_nobody(reader, caplog):
     caplog.set_level("INFO", logger="digest.assembly")
     assembly.assemble_due(DUE)
-    assert "assemble digests=1 assembled=1" in caplog.text
+    assert "digests assembled digests=1 assembled=1" in caplog.text
     assert "@" not in caplog.text
+
+
+# -- editors' picks --------------------------------------------------------------------------
+
+BEES = "Honey bees dance for nectar"
+
+
+def pick(edition: Edition, paper: Paper, *, name: str = "Ben", note: str = "") -> None:
+    entries = Entry.objects.filter(edition=edition, paper=paper)
+    assert entries.update(picked_by=name, editor_note=note) == 1
+
+
+def items(digest: Digest, section: str) -> list[Item]:
+    found = [Item.from_json(item) for item in digest.items]
+    return [item for item in found if item.section == section]
+
+
+def test_a_pick_is_frozen_with_the_editors_name_and_words(db):
+    papers = [make_paper() for _ in range(3)]
+    pick(make_edition(SUNDAY, papers), papers[2], name="Ben Sample", note="Read this.")
+    reader = make_reader()
+    assembly.assemble_due(DUE)
+    digest = newest(reader)
+    (picked,) = items(digest, PICK)
+    assert picked.paper_id == papers[2].pk
+    assert picked.reason == Reason("editor", name="Ben Sample", note="Read this.")
+    assert sorted(digest.paper_ids) == [paper.pk for paper in papers]
+    assert digest.full_count == 3
+    assert digest.candidates == 3
+
+
+def test_a_pick_that_interests_the_reader_makes_a_mail_and_another_does_not(db):
+    bees = make_paper(BEES, abstract="Honey bees.")
+    others = [make_paper(f"Concrete {n}", abstract="Concrete and cement.") for n in range(6)]
+    edition = make_edition(SUNDAY, [bees, *others])
+    pick(edition, bees)
+    wants = make_reader(topics=["honey bees"])
+    elsewhere = make_reader("ben@example.org", topics=["submarines"])
+    assembly.assemble_due(DUE)
+    assert [item.paper_id for item in items(newest(wants), PICK)] == [bees.pk]
+    assert (newest(wants).full_count, items(newest(wants), FULL)) == (1, [])
+    assert endings(elsewhere) == [(DUE.date(), Why.NOTHING)]
+
+
+def test_a_digest_of_nothing_but_a_pick_leaves(db, transport):
+    bees = make_paper(BEES)
+    pick(make_edition(SUNDAY, [bees]), bees)
+    make_reader()
+    assembly.assemble_due(DUE)
+    sending.send_due(DUE)
+    (message,) = transport.accepted
+    assert message.subject == BEES
+    assert Digest.objects.get().state == State.SENT
+
+
+def test_a_picked_paper_comes_once_even_where_it_is_listed_and_picked_again(db):
+    bees = make_paper(BEES)
+    pick(make_edition(SUNDAY - DAY, [bees]), bees)
+    reader = make_reader()
+    assembly.assemble_due(DUE)
+    end(newest(reader), State.SENT)
+    pick(make_edition(SUNDAY, [bees, make_paper()]), bees)
+    assembly.assemble_due(DUE + DAY)
+    assert bees.pk not in newest(reader).paper_ids
+    assert newest(reader).full_count == 1
+
+
+def test_a_paper_listed_again_keeps_the_pick_of_the_day_before(db):
+    bees = make_paper(BEES)
+    pick(make_edition(SUNDAY - DAY, [bees]), bees, name="Ada")
+    make_edition(SUNDAY, [make_paper(), bees])
+    reader = make_reader(cursor=0, last_slot=SUNDAY - 3 * DAY)
+    assembly.assemble_due(DUE)
+    assert [item.reason.name for item in items(newest(reader), PICK)] == ["Ada"]
+
+
+def test_picks_of_editions_that_are_not_new_to_the_reader_do_not_come(db):
+    old = make_paper()
+    pick(make_edition(SUNDAY - DAY, [old]), old)
+    make_edition(SUNDAY, [make_paper()])
+    reader = make_reader(cursor=1)
+    assembly.assemble_due(DUE)
+    assert items(newest(reader), PICK) == []
+    assert old.pk not in newest(reader).paper_ids
+
+
+@pytest.mark.parametrize(
+    "change", [{"withdrawn_at": DUE}, {"abstract": "About fretwork."}], ids=["withdrawn", "muted"]
+)
+def test_a_withdrawn_or_muted_pick_is_not_shown(db, change):
+    bees, other = make_paper(BEES, **change), make_paper()
+    pick(make_edition(SUNDAY, [bees, other]), bees)
+    reader = make_reader()
+    Interest.objects.create(subscriber=reader, kind="keyword", value="fretwork", is_muted=True)
+    assembly.assemble_due(DUE)
+    assert newest(reader).paper_ids == [other.pk]
+
+
+# -- what is frozen --------------------------------------------------------------------------
+
+
+def test_the_numbers_are_those_of_the_morning(db):
+    paper = make_paper(upvotes=7, stars=3, content_hash="0123456789abcdef" * 2)
+    make_edition(SUNDAY, [paper])
+    reader = make_reader()
+    assembly.assemble_due(DUE)
+    (item,) = items(newest(reader), FULL)
+    assert (item.upvotes, item.stars, item.content_hash) == (7, 3, "0123456789ab")
+
+
+def test_the_frame_is_the_readers_wishes_of_the_morning(edition):
+    reader = make_reader(
+        cadence="weekly", days=[0], hour=20, time_zone="Pacific/Kiritimati",
+        next_due_at=DUE, confirmed_at=DUE - 40 * DAY,
+    )  # fmt: skip
+    assembly.assemble_due(DUE)
+    assert newest(reader).frame == {
+        "cadence": "weekly",
+        "days": [0],
+        "hour": 20,
+        "time_zone": "Pacific/Kiritimati",
+        "language": "en",
+        "next_on": "2026-11-30",
+        "consented_on": "2026-10-14",
+    }
+
+
+def test_a_digest_that_says_nothing_has_no_frame(edition):
+    reader = make_reader(paused_until=DUE.date() + DAY)
+    assembly.assemble_due(DUE)
+    assert newest(reader).frame == {}
 
 
 # -- retention -------------------------------------------------------------------------------
@@ -593,7 +768,10 @@ def test_an_old_digest_keeps_which_papers_it_showed_and_nothing_more(digest, set
     assert assembly.thin_old(old + DAY) == 0
     digest.refresh_from_db()
     assert digest.paper_ids == papers
-    assert {(item["score"], item["reason"]) for item in digest.items} == {(0.0, None)}
+    assert {frozenset(item) for item in digest.items} == {
+        frozenset({"paper_id", "section", "score"})
+    }
+    assert {item["score"] for item in digest.items} == {0.0}
 
 
 def test_an_open_digest_is_never_thinned(digest, settings):

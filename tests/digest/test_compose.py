@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
 
 from digest import ranking
-from digest.compose import BRIEF, BRIEF_PLACES, FLOOR, FULL, Item, compose
+from digest.compose import BRIEF, BRIEF_PLACES, FLOOR, FULL, MOST_PICKS, PICK, Frame, Item, compose
 from digest.profile import Opinion, Profile, TopicProfile
 from digest.ranking import PaperFacts, Ranking, Reason
 from tests.fakes.corpus import GARDEN, GRASP, NOW, SPEECH, corpus, keyword, paper, reader
@@ -51,6 +53,18 @@ def full(items: list[Item]) -> list[int]:
 
 def brief(items: list[Item]) -> list[int]:
     return [item.paper_id for item in items if item.section == BRIEF]
+
+
+def picks(items: list[Item]) -> list[int]:
+    return [item.paper_id for item in items if item.section == PICK]
+
+
+def with_picks(papers: list[PaperFacts], *ids: int, **fields) -> list[PaperFacts]:
+    """`papers`, of which the editor picked those."""
+    return [
+        replace(each, picked_by="Ben", **fields) if each.paper_id in ids else each
+        for each in papers
+    ]
 
 
 def test_what_does_not_clear_the_floor_is_never_a_full_item():
@@ -152,6 +166,82 @@ def test_a_brief_list_has_an_end():
     assert all(item.reason is None for item in items[1:])
 
 
+# -- editors' picks ------------------------------------------------------------------------
+
+
+def test_a_pick_stands_apart_and_takes_none_of_the_places():
+    papers = with_picks(papers_of(4), 1)
+    items = chosen(ranked([5, 4, 3, 2]), papers, places=2)
+    assert (picks(items), full(items), brief(items)) == ([1], [2, 3], [4])
+
+
+def test_a_pick_carries_the_editors_name_and_words():
+    papers = with_picks(papers_of(2), 1, editor_note="Read this.")
+    item = chosen(ranked([0, 3]), papers)[0]
+    assert item.reason == Reason("editor", name="Ben", note="Read this.")
+
+
+def test_a_pick_the_reader_would_have_wanted_is_worth_a_mail_by_itself():
+    papers = with_picks(papers_of(3, trending=[0, 0.9, 0]), 1)
+    items = chosen(ranked([FLOOR, 0, 0]), papers)
+    assert (picks(items), full(items), brief(items)) == ([1], [], [2, 3])
+
+
+def test_a_pick_below_the_floor_makes_no_mail_and_comes_with_one():
+    papers = with_picks(papers_of(2, trending=[1.0, 0]), 1)
+    assert chosen(ranked([0.9 * FLOOR, 0.5 * FLOOR]), papers) == []
+    items = chosen(ranked([0.9 * FLOOR, FLOOR]), papers)
+    assert (picks(items), full(items)) == ([1], [2])
+
+
+def test_one_wanted_pick_brings_the_other_with_it():
+    papers = with_picks(papers_of(2), 1, 2)
+    assert picks(chosen(ranked([FLOOR, 0]), papers)) == [1, 2]
+
+
+def test_of_many_picks_the_newest_editions_come_and_then_as_they_trend():
+    ages, trends = [2, 0, 1, 0, 0], [0.9, 0.1, 0.9, 0.5, 0.1]
+    papers = [
+        replace(each, age_days=age, trending=trend)
+        for each, age, trend in zip(papers_of(5), ages, trends, strict=True)
+    ]
+    items = chosen(ranked([FLOOR] * 5), with_picks(papers[::-1], 1, 2, 3, 4, 5))
+    assert picks(items) == [4, 2, 5]
+    assert len(picks(items)) == MOST_PICKS
+    assert sorted(full(items)) == [1, 3]
+
+
+def test_muted_and_shown_picks_are_nowhere():
+    papers = with_picks(papers_of(3), 1, 2)
+    ranking = ranked([5, 5, 3], muted=[True, False, False])
+    items = chosen(ranking, papers, allowed=[True, False, True])
+    assert {item.paper_id for item in items} == {3}
+
+
+def test_what_is_like_a_pick_is_not_shown_beside_it():
+    papers = with_picks(papers_of(5, groups=[(9, 1), (9, 1), (9, 2), (8, 1), None]), 1, 3)
+    items = chosen(ranked([3, 9, 3, 3, 0]), papers)
+    assert (picks(items), full(items), brief(items)) == ([1, 3], [4], [5])
+
+
+def test_of_two_picks_that_say_the_same_one_comes():
+    papers = with_picks(papers_of(3, groups=[(9, 1), (9, 1), None], trending=[0.1, 0.9, 0]), 1, 2)
+    items = chosen(ranked([3, 3, 3]), papers)
+    assert (picks(items), full(items)) == ([2], [3])
+
+
+def test_what_is_like_a_muted_pick_may_be_chosen():
+    papers = with_picks(papers_of(2, groups=[(9, 1), (9, 1)]), 1)
+    items = chosen(ranked([3, 3], muted=[True, False]), papers)
+    assert (picks(items), full(items)) == ([], [2])
+
+
+def test_the_most_popular_paper_is_not_said_twice_where_it_is_picked():
+    papers = with_picks(papers_of(3, trending=[0, 0.9, 0.5]), 2)
+    items = chosen(ranked([3, 0, 0]), papers)
+    assert (picks(items), full(items)) == ([2], [1, 3])
+
+
 # -- readers without topics ----------------------------------------------------------------
 
 
@@ -166,6 +256,16 @@ def test_without_topics_it_is_the_trending_front_page():
     assert full(items) == [2, 4]
     assert brief(items) == [3, 1]
     assert {item.reason.kind for item in items[:2]} == {"popular"}
+
+
+def test_the_front_page_has_its_picks_apart():
+    papers = with_picks(papers_of(4, trending=[0.1, 0.9, 0.3, 0.5]), 2)
+    items = front_page(reader(), papers)
+    assert (picks(items), full(items), brief(items)) == ([2], [4, 3], [1])
+
+
+def test_without_topics_a_pick_is_worth_a_mail_by_itself():
+    assert picks(front_page(reader(), with_picks(papers_of(1), 1))) == [1]
 
 
 def test_muting_alone_keeps_the_front_page_and_what_is_muted_out_of_it():
@@ -199,10 +299,46 @@ def test_one_disliked_paper_sends_its_like_to_the_end():
         Item(7, FULL, 2.5, is_popular=True, reason=Reason("popular", upvotes=3)),
         Item(7, FULL, 2.5, reason=Reason("topic", "robots", ("arm", "Müller's"), parts={"z": 2.5})),
         Item(7, FULL, 2.5, reason=Reason("paper", "robots", title="<b>", paper_id=4)),
+        Item(7, PICK, 2.5, reason=Reason("editor", name="Ben", note="“So”, \n he said")),
+        Item(7, FULL, 2.5, upvotes=0, stars=None, content_hash="0123456789ab"),
     ],
 )
 def test_an_item_survives_being_stored(item):
     assert Item.from_json(json.loads(json.dumps(item.to_json()))) == item
+
+
+def test_an_item_stored_before_numbers_were_kept_can_be_read():
+    stored = {"paper_id": 7, "section": "full", "score": 2.5, "reason": {"kind": "popular"}}
+    assert Item.from_json(stored) == Item(7, FULL, 2.5, reason=Reason("popular"))
+
+
+def test_every_section_keeps_the_papers_numbers_as_they_are():
+    papers = with_picks(
+        [
+            paper(n, upvotes=n, stars=None if n == 3 else 10 * n, content_hash=f"{n}" * 32)
+            for n in (1, 2, 3)
+        ],
+        1,
+    )
+    items = chosen(ranked([3, 3, 0]), papers)
+    assert [item.section for item in items] == [PICK, FULL, BRIEF]
+    assert [(item.upvotes, item.stars, item.content_hash) for item in items] == [
+        (1, 10, "1" * 12), (2, 20, "2" * 12), (3, None, "3" * 12),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame("daily", (), 7, "UTC", "en"),
+        Frame(
+            "chosen", (0, 4), 0, "Asia/Tokyo", "de",
+            next_on=date(2026, 11, 24), consented_on=date(2026, 1, 2),
+        ),
+    ],
+)  # fmt: skip
+def test_a_frame_survives_being_stored(frame):
+    assert Frame.from_json(json.loads(json.dumps(frame.to_json()))) == frame
 
 
 def test_what_is_composed_can_be_stored():

@@ -140,6 +140,25 @@ def test_html_and_the_whole_mail_can_be_had(preview):
     ]
 
 
+def test_a_pick_of_the_editors_is_shown_and_comes_first_in_the_choice(preview):
+    entry = Entry.objects.get(edition__day=SUNDAY, paper__title="violins, Sunday")
+    Entry.objects.filter(pk=entry.pk).update(picked_by="Ben Sample", editor_note="Listen.")
+    assert "Ben Sample: “Listen.”" in preview("--topic", "honey bees")
+    found = json.loads(preview("--topic", "honey bees", "--format", "json"))
+    assert [(item["section"], item["title"]) for item in found["items"][:2]] == [
+        ("pick", "violins, Sunday"),
+        ("full", "Honey bees"),
+    ]
+    assert {item["arxiv_id"] for item in found["items"] if item["section"] == "pick"} == {
+        entry.paper.arxiv_id
+    }
+
+
+def test_a_day_of_which_nothing_is_left_is_not_the_newest(preview):
+    Entry.objects.filter(edition__day=SUNDAY).update(dropped_at=DUE)
+    assert f"{OLD_DAY:%-d} November 2026" in preview("--topic", "violins")
+
+
 def test_it_can_be_written_to_a_file(preview, tmp_path):
     path = tmp_path / "digest.txt"
     assert preview("--topic", "honey bees", "--output", str(path)) == ""

@@ -6,7 +6,7 @@ import email.policy
 import os
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from digest.ranking import Reason
 from papers.models import Paper
 from subscribers.models import Subscriber
 from tests import sample
-from tests.sample import BREAKFAST, brief, full
+from tests.sample import BREAKFAST, brief, full, pick
 
 pytestmark = pytest.mark.django_db
 
@@ -169,6 +169,19 @@ def weekly() -> tuple[Subscriber, list[Item], dict]:
     return reader, items, {"is_weekly": True}
 
 
+def picked() -> tuple[Subscriber, list[Item], dict]:
+    papers = sample.store_papers()
+    note = "It tells what did not work, and by how much. Read its last section first."
+    items = [
+        pick(papers["2512.00891"], name="Ben Sample", note=note),
+        pick(papers["2511.18538"], name="Ada Example"),
+        full(papers["2512.01801"], Reason("keyword", "dexterous robots", name="manipulation")),
+        full(papers["2512.02008"], Reason("author", "test time", name="Ayan Sengupta")),
+        *map(brief, list(papers.values())[14:20]),
+    ]
+    return sample.ada(topics=["dexterous robots"]), items, {}
+
+
 def hostile() -> tuple[Subscriber, list[Item], dict]:
     title = "<script>alert(1)</script> & <think>hm</think>\r\nBcc: x@example.org 🤖 הכותרת"
     common = {"published_at": BREAKFAST, "content_hash": "-"}
@@ -201,12 +214,15 @@ def hostile() -> tuple[Subscriber, list[Item], dict]:
         full(papers[0], Reason("topic", "<b>bold</b> wishes", terms=("<i>", "&amp;"))),
         full(papers[1], Reason("paper", "x", paper_id=201)),
         full(papers[2], Reason("author", "x", name='"><script>alert(1)</script>')),
+        pick(
+            papers[1], name="<i>ed</i>", note="הערה\r\nBcc: x & <script>alert(1)</script> {{ 7*7 }}"
+        ),
         brief(papers[0]),
     ]
     return sample.ada(time_zone="America/Argentina/Buenos_Aires", hour=3), items, {}
 
 
-CASES = [first, ordinary, trending, weekly, hostile]
+CASES = [first, ordinary, trending, weekly, picked, hostile]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
@@ -307,7 +323,7 @@ def test_the_text_and_the_html_say_the_same(message):
     soup = BeautifulSoup(html, "html.parser")
     seen, read = squeezed(soup.get_text(" ")), squeezed(text)
     content = content_of(Digest.objects.get())
-    for item in content.full:
+    for item in (*content.full, *content.picks):
         for fact in (item.title, item.authors_line, item.organization, item.summary):
             assert squeezed(fact) in seen
             assert squeezed(fact) in read
@@ -317,7 +333,7 @@ def test_the_text_and_the_html_say_the_same(message):
     links = {tag["href"] for tag in soup.find_all("a")}
     assert links == set(re.findall(r"^https?://\S+$", text, re.MULTILINE))
     reasons = [squeezed(tag.get_text()) for tag in soup.find_all(class_="reason")]
-    assert len(reasons) == len(content.full)
+    assert len(reasons) == len(content.full) + len(content.picks)
     for reason in reasons:
         assert unquoted(reason) in unquoted(read)
 
@@ -344,20 +360,32 @@ def test_the_longest_digest_there_can_be_is_not_clipped():
             tldr="Sätze & mehr. " * 500,
             authors=["N&" * 100] * 664,
             organization="Ö&" * 100,
-            code_url="https://example.org/" + "&" * 480,
+            code_url="https://example.org/" + "&" * 180,
             upvotes=2_000_000,
             stars=2_000_000,
             published_at=BREAKFAST,
             content_hash="-",
         )
-        for number in range(300, 320)
+        for number in range(300, 323)
     ]
     Paper.objects.bulk_create(papers)
     near = Reason("paper", "T&" * 40, paper_id=319, terms=("ä&" * 20,) * 4)
-    items = [*(full(each, near) for each in papers[:10]), *map(brief, papers[10:])]
+    items = [
+        *(pick(each, name="E&" * 50, note="“&” " * 125) for each in papers[10:13]),
+        *(full(each, near) for each in papers[:10]),
+        *map(brief, papers[13:]),
+    ]
     message = sent(sample.ada(), items)
     html, _text = bodies(message)
+    assert html.count("&amp;" * 180) == 13
     assert len(html.encode()) < 90_000
+
+
+def test_a_link_as_long_as_a_page_is_not_offered():
+    paper = sample.store_papers()["2512.00891"]
+    Paper.objects.filter(pk=paper.pk).update(code_url="https://example.org/" + "x" * 181)
+    digest = sample.digest_of(sample.ada(), [full(paper, Reason("popular"))])
+    assert content_of(digest).full[0].code_url == ""
 
 
 @pytest.mark.parametrize("title", NASTY, ids=range(len(NASTY)))
@@ -372,7 +400,8 @@ def test_a_nasty_title_is_only_text(title, client):
         content_hash="-",
     )
     reason = Reason("author", title[:80], name=title)
-    message = sent(sample.ada(), [full(paper, reason), brief(paper)])
+    noted = pick(paper, name=title[:100], note=title[:500])
+    message = sent(sample.ada(), [full(paper, reason), noted, brief(paper)])
     parsed, shown = parse(message), squeezed(rendering.shown_title(paper))
     html, text = bodies(message)
     web = client.get(content_of(Digest.objects.get()).web_url).content.decode()
@@ -412,6 +441,93 @@ def test_a_reader_without_topics_is_not_told_that_it_was_chosen_for_them():
         assert "The 5 most noticed of 28 new papers" in body
         assert "You have named no subject yet" in body
         assert "chosen for you from" not in body
+
+
+def test_picks_are_shown_apart_and_not_counted_as_chosen():
+    for body in bodies(message_of(picked)):
+        assert "2 chosen for you from 28 new papers" in body
+        own, _, rest = body.partition("Chosen for you" if "<h2" in body else "CHOSEN FOR YOU")
+        assert own
+        assert "Editor’s picks" in rest or "EDITOR’S PICKS" in rest
+
+
+def test_a_mail_of_picks_alone_says_who_picked_them_and_nothing_of_what_was_chosen():
+    paper = sample.store_papers()["2512.00891"]
+    message = sent(sample.ada(topics=["bees"]), [pick(paper, note="Read this.")])
+    for body in bodies(message):
+        assert "Picked by an editor from 28 new papers" in body
+        assert "Ben Sample" in body
+        assert "hosen for you" not in body
+        assert "CHOSEN" not in body
+        assert re.search(r"Editor’s pick\b|EDITOR’S PICK\b", body)
+    assert message.subject.startswith("Accelerating Streaming Video")
+
+
+def test_a_note_without_its_own_stop_is_not_given_one_and_a_pick_without_a_note_names_its_editor():
+    _html, text = bodies(message_of(picked))
+    assert "section first.”\n" in text
+    assert "Picked by Ada Example.\n" in text
+
+
+def test_the_web_view_shows_the_picks_and_lets_one_say_more_or_less(client):
+    message_of(picked)
+    content = content_of(Digest.objects.get())
+    page = BeautifulSoup(client.get(content.web_url).content, "html.parser")
+    assert page.find("h2", string="Editor’s picks")
+    assert "It tells what did not work" in page.get_text()
+    links = {tag["href"] for tag in page.find_all("a")}
+    for item in content.picks:
+        assert {item.more_url, item.less_url, item.save_url} <= links
+
+
+def test_the_numbers_shown_are_those_of_the_morning():
+    paper = sample.store_papers()["2512.00891"]
+    frozen = {"upvotes": 7, "stars": 12}
+    kept = replace(full(paper, Reason("popular")), **frozen)
+    digest = sample.digest_of(sample.ada(), [kept])
+    Paper.objects.update(upvotes=999, stars=999)
+    (item,) = content_of(digest).full
+    assert (item.upvotes, item.stars) == (7, 12)
+
+
+def test_no_stars_in_the_morning_stay_none():
+    paper = sample.store_papers()["2512.00891"]
+    kept = replace(full(paper, Reason("popular")), upvotes=0, stars=None)
+    digest = sample.digest_of(sample.ada(), [kept])
+    Paper.objects.update(upvotes=999, stars=999)
+    (item,) = content_of(digest).full
+    assert (item.upvotes, item.stars) == (0, None)
+
+
+def test_numbers_that_were_not_kept_are_the_papers_own():
+    paper = sample.store_papers()["2512.00891"]
+    digest = sample.digest_of(sample.ada(), [full(paper, Reason("popular"))])
+    Paper.objects.update(upvotes=999, stars=998)
+    (item,) = content_of(digest).full
+    assert (item.upvotes, item.stars) == (999, 998)
+
+
+def test_the_footer_speaks_of_the_wishes_of_the_morning():
+    reader = sample.ada()
+    frame = rendering.frame_of(reader, next_due_at=reader.next_due_at).to_json()
+    paper = sample.store_papers()["2512.00891"]
+    digest = sample.digest_of(reader, [full(paper, Reason("popular"))], frame=frame)
+    before = content_of(digest)
+    reader.cadence, reader.hour, reader.time_zone = "weekly", 20, "Asia/Tokyo"
+    reader.days, reader.next_due_at, reader.language = [3], BREAKFAST + timedelta(days=9), "de"
+    reader.confirmed_at = BREAKFAST
+    assert content_of(digest) == before
+    assert before.cadence_words == "Monday to Friday at 07:00, Europe/Berlin time"
+    assert (before.next_on, before.consented_on) == (date(2025, 12, 4), date(2025, 11, 3))
+
+
+def test_the_keys_are_of_the_day_it_was_assembled_whenever_it_leaves():
+    reader = sample.ada()
+    frame = rendering.frame_of(reader, next_due_at=reader.next_due_at).to_json()
+    paper = sample.store_papers()["2512.00891"]
+    digest = sample.digest_of(reader, [full(paper, Reason("popular"))], frame=frame)
+    later = rendering.contents([digest], now=BREAKFAST + timedelta(days=1))[digest.pk]
+    assert later == content_of(digest)
 
 
 def test_the_same_digest_makes_the_same_mail_twice():
@@ -525,13 +641,23 @@ def test_three_authors_are_named_and_the_rest_counted(authors, line):
     ],
 )
 def test_the_cadence_is_said_in_words(fields, words):
-    assert rendering.cadence_words(Subscriber(**fields)) == words
+    assert (
+        rendering.cadence_words(rendering.frame_of(Subscriber(**fields), next_due_at=None)) == words
+    )
 
 
 def test_the_subject_is_the_two_top_titles_where_both_fit():
     content = titled("First paper", "Second paper", "Third paper", "Fourth paper")
     assert content.subject == "First paper · Second paper"
     assert content.preheader == "Third paper · Fourth paper"
+
+
+def test_the_readers_own_papers_come_before_the_picks_in_the_subject():
+    own = titled("First paper", "Second paper")
+    others = replace(own, picks=titled("A pick", "Another").full)
+    assert others.subject == "First paper · Second paper"
+    assert others.preheader == "A pick · Another"
+    assert replace(others, full=()).subject == "A pick · Another"
 
 
 def test_a_long_top_title_stands_alone_and_the_next_is_the_preheader():
@@ -623,7 +749,13 @@ def skeleton() -> tuple[list[str], list[str], list[str]]:
     links = {f"{name}_url": "http://paperround.test/" for name in LINKS}
     said = {"consented_on": sample.DAY, "next_on": sample.DAY, "cadence_words": "every day"}
     content = replace(
-        titled(), full=(item,), brief=(item,), postal_address="1 Test Street", **links, **said
+        titled(),
+        full=(item,),
+        picks=(replace(item, reason=Reason("editor", name="Ben", note="Read this.")),),
+        brief=(item,),
+        postal_address="1 Test Street",
+        **links,
+        **said,
     )
     digest = Digest(uuid=sample.DIGEST_UUID, subscriber=Subscriber(email="ada@example.org"))
     message = rendering.message(digest, content)

@@ -19,12 +19,13 @@ from django.utils import timezone
 
 from digest import assembly, rendering, sending
 from digest.models import Digest, Slot
-from papers.models import Paper
+from papers import editions
+from papers.models import Entry, Paper
 from subscribers import signup
 from subscribers.models import Subscriber, Suppression
 from subscribers.transports import Receipt, Status, get_transport
 from tests.digest.books import assert_books_balance
-from tests.factories import DUE, make_readers
+from tests.factories import DUE, SUNDAY, make_edition, make_readers
 from tests.fakes.smtp_sink import Fault, SmtpSink
 
 pytestmark = pytest.mark.usefixtures("balanced_books")
@@ -54,6 +55,18 @@ def test_a_sent_digest_says_when_by_what_and_under_which_id(digest, transport):
     assert (digest.lease_until, digest.error) == (None, "")
     digest.subscriber.refresh_from_db()
     assert digest.subscriber.cursor == digest.closed_seq
+
+
+def test_a_long_batch_says_of_each_mail_when_it_left(digests, transport, settings, monkeypatch):
+    settings.SEND_WINDOW = 1
+    passed = [0.0]  # seconds; each mail takes forty
+    monkeypatch.setattr(sending.time, "monotonic", lambda: passed[0])
+    transport.before = lambda messages: passed.__setitem__(0, passed[0] + 40)
+    transport.answers = [Status.SENT] * 5 + [Receipt(Status.RETRY, retry_after_seconds=120)]
+    sending.send_due(DUE)
+    *sent, asked_to_wait = Digest.objects.order_by("pk")
+    assert [(each.sent_at - DUE).seconds for each in sent] == [40, 80, 120, 160, 200]
+    assert (asked_to_wait.retry_at - DUE).seconds == 240 + 120
 
 
 def test_each_mail_of_a_window_keeps_its_own_receipt(digests, transport):
@@ -118,7 +131,7 @@ def test_nothing_due_is_nothing_claimed(db, transport):
 def test_sending_says_what_it_did_and_names_nobody(digests, transport, caplog):
     caplog.set_level("INFO", logger="digest.sending")
     sending.send_due(DUE)
-    assert "send claimed=6 sent=6" in caplog.text
+    assert "batch sent claimed=6 sent=6" in caplog.text
     assert "example.org" not in caplog.text
 
 
@@ -371,7 +384,7 @@ def test_a_superseded_digest_whose_papers_are_withdrawn_moves_no_cursor(
     digest, transport, monkeypatch
 ):
     """It was claimed and read when another worker took it back."""
-    read = sending._without_withdrawn
+    read = sending._without_gone
 
     def taken_back(digests, **kwargs):
         Paper.objects.update(withdrawn_at=DUE)
@@ -379,7 +392,7 @@ def test_a_superseded_digest_whose_papers_are_withdrawn_moves_no_cursor(
         Subscriber.objects.update(cursor=0)
         return read(digests, **kwargs)
 
-    monkeypatch.setattr(sending, "_without_withdrawn", taken_back)
+    monkeypatch.setattr(sending, "_without_gone", taken_back)
     sending.send_due(DUE)
     assert ending(digest) == Why.SUPERSEDED
     assert Subscriber.objects.get().cursor == 0
@@ -426,6 +439,23 @@ def test_a_digest_with_no_paper_left_is_nothing_worth_reading(digest, transport)
     assert ending(digest) == Why.NOTHING
     assert Subscriber.objects.get().cursor == digest.closed_seq
     assert transport.windows == []
+
+
+def test_a_paper_dropped_from_one_edition_stays_where_another_lists_it(digest, transport):
+    paper = Paper.objects.get(pk=digest.paper_ids[0])
+    editions.drop(Entry.objects.get(paper=paper), DUE)
+    make_edition(SUNDAY - timedelta(days=1), [paper])
+    assert sending.send_due(DUE) == {State.SENT: 1}
+    assert paper.title in transport.accepted[0].body
+
+
+def test_an_editors_pick_that_is_left_alone_is_no_mail(reader, transport):
+    picked, *own = Paper.objects.all()
+    editions.pick(Entry.objects.get(paper=picked), by="Ben", note="Read it")
+    assembly.assemble_due(DUE)
+    Paper.objects.filter(pk__in=[paper.pk for paper in own]).update(withdrawn_at=DUE)
+    assert sending.send_due(DUE) == {State.SKIPPED: 1}
+    assert ending(Digest.objects.get()) == Why.NOTHING
 
 
 def test_a_paper_withdrawn_at_the_last_moment_stops_its_window_until_it_is_out(
@@ -617,14 +647,15 @@ def test_after_kill_9_in_the_middle_of_a_window_nobody_gets_two(edition, tmp_pat
             "DATABASE_URL": _reachable_database(tmp_path),
             "EMAIL_URL": f"smtp://127.0.0.1:{sink.port}",
             "SEND_WINDOW": "4",
-            "LEASE_SECONDS": "1",
+            "EMAIL_TIMEOUT": "2",
+            "LEASE_SECONDS": "4",
         }
         worker = _start("send_digests", environment)
         _wait_until(lambda: sink.mails == 6)
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         taken_before = len(sink.accepted)
-        time.sleep(1.1)  # the lease
+        time.sleep(4.1)  # the lease
         for round_ in [_start("tick", environment, "--no-fetch") for _ in range(2)]:
             round_.wait(timeout=20)
         _bring_back(environment["DATABASE_URL"])

@@ -227,4 +227,4 @@ def test_sweeping_says_what_it_found_only_if_it_found_something(
     sending._claim(DUE)
     expire_leases()
     sending.sweep(DUE)
-    assert "sweep claims_returned=1 in_doubt=0" in caplog.text
+    assert "leases ran out claims_returned=1 in_doubt=0" in caplog.text

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import signal
+import time
+from collections import Counter
 from datetime import date, timedelta
 from io import StringIO
 
 import pytest
+from celery.signals import worker_shutting_down
 from django.core.management import CommandError, call_command
+from kombu.exceptions import OperationalError as BrokerError
 
 from digest import assembly, sending, tasks
 from digest.management.commands import tick as tick_command
-from digest.models import Digest
+from digest.models import Digest, Heartbeat
 from papers import editions, fetching
 from papers.models import Edition, Fetch
 from subscribers import mail, topics
@@ -145,6 +152,40 @@ def test_mail_that_no_server_takes_is_an_error_to_cron(
     assert Digest.objects.filter(state=State.ASSEMBLED).count() == 4
 
 
+@pytest.mark.parametrize("command", [("tick", "--no-fetch"), ("send_digests",)])
+def test_a_round_that_cron_began_shows_that_it_is_alive_as_long_as_it_sends(
+    digests, transport, settings, time_machine, command
+):
+    settings.SEND_WINDOW = 2
+    time_machine.move_to(DUE, tick=False)
+    seen = []
+
+    def before(messages):
+        seen.append(Heartbeat.objects.get(name="tick").at)
+        time_machine.shift(timedelta(minutes=1))
+
+    transport.before = before
+    run(*command)
+    assert seen == [DUE, DUE + timedelta(minutes=1), DUE + timedelta(minutes=2)]
+
+
+def test_a_round_at_another_moment_is_alive_now_and_while_it_fetches(
+    db, transport, time_machine, monkeypatch
+):
+    time_machine.move_to(DUE, tick=False)
+    seen = []
+
+    def slow(now):
+        seen.append(Heartbeat.objects.get(name="tick").at)
+        time_machine.shift(timedelta(minutes=5))
+        return []
+
+    monkeypatch.setattr(fetching, "fetch_due", slow)
+    run("tick", "--now", "2026-01-05T06:00")
+    seen.append(Heartbeat.objects.get(name="tick").at)
+    assert seen == [DUE, DUE + timedelta(minutes=5)]
+
+
 # -- the tasks -------------------------------------------------------------------------------
 
 
@@ -192,6 +233,104 @@ def test_a_task_delivered_twice_sends_once(digest, transport, time_machine):
     tasks.send_due()
     tasks.send_due()
     assert len(transport.accepted) == 1
+
+
+def test_a_tick_that_cannot_reach_the_broker_has_done_its_work_all_the_same(
+    reader, monkeypatch, time_machine, caplog
+):
+    def refused(**options):
+        raise BrokerError("Connection refused")
+
+    monkeypatch.setattr(tasks.send_due, "apply_async", refused)
+    time_machine.move_to(DUE)
+    tasks.tick()
+    assert Digest.objects.get().state == State.ASSEMBLED
+    assert "sending not handed out" in caplog.text
+
+
+# -- the soft stop -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def going_on(monkeypatch) -> None:
+    """The flag of this process, put back as it was."""
+    monkeypatch.setattr(tasks, "_stopping", bytearray(1))
+
+
+@pytest.mark.usefixtures("going_on")
+def test_a_worker_that_is_told_to_stop_ends_after_the_window_in_hand(
+    digests, transport, settings, time_machine
+):
+    settings.SEND_WINDOW = 2
+    time_machine.move_to(DUE)
+    transport.before = lambda messages: worker_shutting_down.send(sender="worker", sig="SIGTERM")
+    tasks.send_due()
+    assert Counter(Digest.objects.values_list("state", flat=True)) == {"sent": 2, "assembled": 4}
+    assert set(Digest.objects.values_list("claim_token", flat=True)) > {None}
+
+
+@pytest.mark.usefixtures("going_on")
+def test_a_worker_that_is_stopping_claims_nothing(digests, transport, time_machine):
+    time_machine.move_to(DUE)
+    tasks.stop_sending()
+    tasks.send_due()
+    assert transport.windows == []
+    assert {digest.state for digest in Digest.objects.all()} == {State.ASSEMBLED}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers' processes are forked")
+@pytest.mark.usefixtures("db")
+def test_the_word_to_stop_reaches_processes_that_were_forked_before(monkeypatch):
+    monkeypatch.setattr(tasks, "_stopping", mmap.mmap(-1, 1))
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        while not tasks.is_stopping():
+            os.write(theirs, b".")
+            time.sleep(0.01)
+        os._exit(7)
+    os.read(ours, 1)
+    tasks.stop_sending()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_send_ends_before_its_lease_and_long_before_celery_would_kill_it(
+    digests, transport, settings, time_machine
+):
+    assert timedelta(seconds=settings.LEASE_SECONDS) > tasks.SEND_TIME
+    assert settings.LEASE_SECONDS < settings.CELERY_TASK_TIME_LIMIT
+    settings.SEND_WINDOW = 2
+    time_machine.move_to(DUE)
+    transport.before = lambda messages: time_machine.shift(tasks.SEND_TIME * 0.6)
+    tasks.send_due()
+    assert len(transport.windows) == 2
+    assert Counter(Digest.objects.values_list("state", flat=True)) == {"sent": 4, "assembled": 2}
+
+
+@pytest.mark.parametrize("command", [("tick", "--no-fetch"), ("send_digests",)])
+def test_ctrl_c_ends_a_command_after_the_mails_in_hand(
+    digests, transport, settings, time_machine, command
+):
+    time_machine.move_to(DUE)
+    settings.SEND_WINDOW = 2
+    before = signal.getsignal(signal.SIGINT)
+    transport.before = lambda messages: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(CommandError, match="unfinished"):
+        run(*command)
+    assert Counter(Digest.objects.values_list("state", flat=True)) == {"sent": 2, "assembled": 4}
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_ends_it_at_once(digests, transport, time_machine):
+    time_machine.move_to(DUE)
+
+    def twice(messages):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    transport.before = twice
+    with pytest.raises(KeyboardInterrupt):
+        run("send_digests")
 
 
 def test_a_silent_week_ends_every_slot(db, transport):

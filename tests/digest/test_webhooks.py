@@ -240,16 +240,17 @@ def test_a_complaint_outweighs_the_reader_s_own_goodbye(sent):
     assert not signup.resubscribe(sent.subscriber, now=DUE, via="page")
 
 
-def test_a_word_about_an_erased_reader_s_digest_suppresses_the_address(sent):
+def test_a_word_about_an_erased_reader_s_digest_suppresses_the_address_and_keeps_none(sent):
     sent.subscriber.delete()
     say("complained", sent)
     assert Suppression.objects.get().address_hash == address_hash("ada@example.org")
+    assert DeliveryEvent.objects.get().payload == {}
 
 
 def test_suppressing_names_nobody_in_the_log(sent, caplog):
     caplog.set_level("INFO", logger="digest")
     say("complained", sent)
-    assert "suppress reason=complaint provider=Postbote" in caplog.text
+    assert "address suppressed reason=complaint provider=Postbote" in caplog.text
     assert "example.org" not in caplog.text
 
 

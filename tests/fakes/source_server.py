@@ -38,12 +38,28 @@ def entry(number: int, *, day: str = "2026-11-23", **paper: Any) -> dict[str, An
     }
 
 
+def paper(number: int, **fields: Any) -> dict[str, Any]:
+    """What `/api/papers/<id>` answers: the inner object by itself, and what hangs on it."""
+    return entry(number, **fields)["paper"] | {
+        "numTotalModels": 0,
+        "numTotalDatasets": 0,
+        "numTotalSpaces": 0,
+        "linkedModels": [],
+        "linkedDatasets": [],
+        "linkedSpaces": [],
+    }
+
+
 @dataclass
 class Answer:
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
+
+
+UNKNOWN = Answer(b'{"error":"Sorry, we can\'t find the page you are looking for."}', status=404)
+PAPER = "/api/papers/"
 
 
 @dataclass
@@ -54,12 +70,16 @@ class Request:
 
 
 class SourceServer:
-    """Answers `[]` to a day it was told nothing of, as the real one does for a weekend."""
+    """Answers `[]` to a day it was told nothing of, as the real one does for a weekend.
+
+    A paper that it was not told of is not found.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self._scripts: dict[tuple[str, int], list[Answer]] = defaultdict(list)
         self._listing: dict[str, list[Any]] = {}
+        self._papers: dict[str, Answer] = {}
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
 
@@ -76,6 +96,11 @@ class SourceServer:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._scripts[day, page].append(Answer(raw, **answer))
 
+    def answer_paper(self, arxiv_id: str, body: Any, **answer: Any) -> None:
+        """What `/api/papers/<arxiv_id>` answers from now on."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self._papers[arxiv_id] = Answer(raw, **answer)
+
     def days_asked(self) -> list[str]:
         return [request.query["date"] for request in self.requests]
 
@@ -90,7 +115,9 @@ class SourceServer:
             self._http.server_close()
             thread.join()
 
-    def _next(self, query: dict[str, str]) -> Answer:
+    def _next(self, path: str, query: dict[str, str]) -> Answer:
+        if path.startswith(PAPER):
+            return self._papers.get(path.removeprefix(PAPER), UNKNOWN)
         day, page, limit = query["date"], int(query["p"]), int(query["limit"])
         if script := self._scripts[day, page]:
             return script.pop(0)
@@ -105,7 +132,7 @@ class SourceServer:
                 parts = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(parts.query).items()}
                 server.requests.append(Request(parts.path, query, dict(self.headers)))
-                answer = server._next(query)
+                answer = server._next(parts.path, query)
                 time.sleep(answer.delay_seconds)
                 try:
                     self.send_response(answer.status)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 
 import pytest
@@ -259,6 +263,90 @@ def test_an_unreachable_server_fails_in_words(source, settings, slept):
     assert fetch.http_status is None
 
 
+@contextmanager
+def dripping(opening: bytes, drop: bytes):
+    """A server that says the opening at once, and then a drop now and then; its address."""
+    stopped = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        with suppress(OSError), listening.accept()[0] as connection:
+            connection.recv(10_000)
+            connection.sendall(opening)
+            for _ in range(200):
+                if stopped.wait(0.02):
+                    return
+                connection.sendall(drop)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/list"
+        finally:
+            stopped.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("opening", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n[", b" "),
+        (b"HTTP/1.1 200 OK\r\n\r\n[", b" "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"a"),
+        (b"", b"H"),
+    ],
+    ids=["body", "body without an end", "length of a chunk", "header", "status line"],
+)
+def test_an_answer_that_only_drips_is_cut_off(settings, opening, drop):
+    settings.FETCH_TIMEOUT_SECONDS = 0.1
+    client = fetching.Client(patience_seconds=0)
+    with dripping(opening, drop) as url:
+        began = time.monotonic()
+        with pytest.raises(fetching.FetchError, match=r"no whole answer within 0\.3 s"):
+            client.get(url)
+        assert time.monotonic() - began < 2
+    assert client.found_down
+
+
+def test_a_slow_answer_that_ends_in_time_is_taken_whole(settings):
+    settings.FETCH_TIMEOUT_SECONDS = 2
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n[", b" ") as url:
+        assert fetching.Client(patience_seconds=0).get(url) == b"[    "
+
+
+def test_the_name_and_password_of_a_mirror_are_in_no_error(source, server, settings, caplog):
+    def error(url: str) -> str:
+        settings.HUGGINGFACE_URL = url
+        client = fetching.Client(patience_seconds=0)
+        return fetching.fetch_day(source, MONDAY, now=MORNING, client=client).error
+
+    assert error("http://me:s3cr3t@127.0.0.1:9") == "cannot reach 127.0.0.1:9 (ConnectionError)"
+    away = {"Location": "http://me:s3cr3t@elsewhere.example:8080/list"}
+    server.answer_once("2026-11-23", b"", status=302, headers=away)
+    assert error(server.url.replace("//", "//me:s3cr3t@")) == (
+        "redirected to another site, elsewhere.example:8080: not followed"
+    )
+    assert "s3cr3t" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("http://[", "cannot reach 127.0.0.1:"),
+        ("http://127.0.0.1:99999/", "redirected to what is no address"),
+    ],
+)
+def test_a_redirect_to_what_is_no_address_is_a_failure(read, server, location, said):
+    for _ in range(fetching.ATTEMPTS):
+        server.answer_once("2026-11-23", b"", status=302, headers={"Location": location})
+
+    fetch = read()
+
+    assert fetch.status == "failed"
+    assert fetch.error.startswith(said)
+
+
 def test_an_endless_body_is_cut_off(read, server, monkeypatch):
     monkeypatch.setattr(fetching, "MAX_BODY_BYTES", 1000)
     server.answer_once("2026-11-23", b" " * 5000)
@@ -502,3 +590,18 @@ def test_nothing_of_a_hostile_entry_stops_a_day(read, server):
     assert (fetch.status, fetch.papers_seen, fetch.papers_skipped) == ("ok", 2, 1)
     assert Paper.objects.get(arxiv_id="2611.00001").title == "Nul and back"
     assert Paper.objects.get(arxiv_id="2611.00002").project_url == ""
+
+
+# -- a source that is dry ------------------------------------------------------------------
+
+
+def test_a_list_that_stays_empty_for_weekdays_is_said_in_the_log(due, server, caplog):
+    server.list_papers("2026-11-23", [entry(1)])
+    due(MORNING)
+    due(MORNING + timedelta(days=2))
+    assert "source not fresh" not in caplog.text
+
+    due(MORNING + timedelta(days=3))
+
+    assert "health=dry" in caplog.text
+    assert "2 weekdays since Monday, 23 November 2026 had no paper" in caplog.text

@@ -5,9 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 import time_machine
+from bs4 import BeautifulSoup
 
 from papers import editions
-from papers.models import Edition, Paper
+from papers.models import Edition, Fetch, Paper
 from tests.papers.factories import record, utc
 
 MONDAY = date(2026, 11, 23)
@@ -234,47 +235,94 @@ def test_an_empty_feed_is_a_feed_and_an_unchanged_one_is_not_sent_again(client, 
     assert again.status_code == 304
 
 
-# -- admin ---------------------------------------------------------------------------------
+# -- an editor's word ----------------------------------------------------------------------
+
+SUNDAY = MONDAY - timedelta(days=1)
+PICKED = "Cold <b>and</b> clear & short."
 
 
 @pytest.fixture
-def operator(client, tell, django_user_model):
-    tell(record(1), record(2, withdrawn=True))
-    tell(record(3), day=MONDAY - timedelta(days=1))
+def edited(tell):
+    """Yesterday's edition of four: the second picked, the third dropped, and one added late."""
+    tell(*[record(number, upvotes=40 - number) for number in (1, 2, 3, 4)], day=SUNDAY)
+    tell(record(9, upvotes=999), day=SUNDAY - timedelta(days=1))
     editions.close_due(NOW)
-    client.force_login(django_user_model.objects.create_superuser("operator"))
-    return client
+    edition = Edition.objects.get(day=SUNDAY)
+    editions.pick(edition.entries.get(rank=2), by="Ada Example", note=PICKED)
+    editions.drop(edition.entries.get(rank=3), NOW)
+    editions.add(edition, Paper.objects.get(title="Paper number 9"), NOW)
+    return edition
 
 
-@pytest.mark.parametrize(
-    "model", ["source", "fetch", "paper", "signal", "edition", "entry", "vocabulary"]
-)
-def test_every_model_has_its_list_and_search_in_the_admin(operator, model):
-    assert operator.get(f"/admin/papers/{model}/").status_code == 200
-    assert operator.get(f"/admin/papers/{model}/?q=x").status_code == 200
+@pytest.mark.parametrize("path", ["/", "/2026-11-22/"])
+def test_a_pick_stands_at_its_rank_with_note_and_name_and_a_dropped_paper_nowhere(
+    client, edited, path
+):
+    response = client.get(path)
+
+    assert titles(response) == [f"Paper number {number}" for number in (1, 2, 4, 9)]
+    articles = BeautifulSoup(response.content, "html.parser").select("article.entry")
+    assert [article.select_one(".pick") is not None for article in articles] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    pick = articles[1].select_one(".pick")
+    assert pick.get_text("|", strip=True) == f"Editor’s pick|{PICKED}|Ada Example"
+    assert "4 papers, the most talked about first" in response.content.decode()
 
 
-def test_what_machines_wrote_is_shown_and_not_edited(operator):
-    paper, edition = Paper.objects.get(arxiv_id="2611.00001"), Edition.objects.first()
+def test_a_papers_page_tells_of_its_pick_and_leaves_out_what_dropped_it(client, edited):
+    picked = client.get("/papers/2611.00002/")
+    dropped = client.get("/papers/2611.00003/")
 
-    page = operator.get(f"/admin/papers/paper/{paper.pk}/change/").content.decode()
-    assert 'name="title"' not in page
-    assert 'name="withdrawn_at_0"' in page
-    page = operator.get(f"/admin/papers/edition/{edition.pk}/change/").content.decode()
-    assert "2611.00001 Paper number 1" in page
-    assert 'type="submit" value="Save"' not in page
+    assert "Ada Example" in BeautifulSoup(picked.content, "html.parser").select_one(".pick").text
+    assert "/2026-11-22/" in picked.content.decode()
+    assert dropped.status_code == 200
+    assert "/2026-11-22/" not in dropped.content.decode()
 
 
-def test_the_operator_fetches_now(operator, source):
-    source.next_fetch_at = NOW + timedelta(days=1)
-    source.save()
+def test_a_day_whose_papers_are_all_dropped_is_no_neighbour_and_not_home(client, edited):
+    for entry in edited.entries.all():
+        editions.drop(entry, NOW)
 
-    response = operator.post(
-        "/admin/papers/source/",
-        {"action": "fetch_now", "_selected_action": [source.pk]},
-        follow=True,
+    assert client.get("/").context["edition"].day == SUNDAY - timedelta(days=1)
+    assert client.get("/2026-11-21/").context["next"] is None
+    assert titles(client.get("/2026-11-22/")) == []
+
+
+def test_a_pick_of_a_withdrawn_paper_is_not_shown(client, edited):
+    Paper.objects.filter(arxiv_id="2611.00002").update(withdrawn_at=NOW)
+
+    assert PICKED.partition(" ")[0] not in client.get("/2026-11-22/").content.decode()
+
+
+def test_the_feed_carries_the_note_and_lacks_what_was_dropped(client, edited):
+    feed = ElementTree.fromstring(client.get("/feed.xml").content)
+
+    found = {
+        entry.findtext(f"{ATOM}title"): entry.findtext(f"{ATOM}summary")
+        for entry in feed.iter(f"{ATOM}entry")
+    }
+    assert list(found)[:3] == [f"Paper number {number}" for number in (1, 2, 4)]
+    assert found["Paper number 2"] == (
+        "<p><strong>Editor’s pick (Ada Example):</strong> "
+        "Cold &lt;b&gt;and&lt;/b&gt; clear &amp; short.</p>\n"
+        "<p>What paper 2 is about.</p>"
     )
+    assert found["Paper number 1"] == "<p>What paper 1 is about.</p>"
 
-    source.refresh_from_db()
-    assert source.next_fetch_at == NOW
-    assert "1 source is read within a minute." in response.content.decode()
+
+def test_only_a_source_that_failed_makes_a_day_look_incomplete(client, tell, source):
+    tell(record(1))
+    editions.close_now(Edition.objects.get(), NOW, by="Ada Example")
+    assert "papers may be missing" not in client.get("/2026-11-23/").content.decode()
+
+    tell(record(2), day=SUNDAY)
+    Fetch.objects.create(source=source, day=SUNDAY, started_at=NOW, status="failed", error="503")
+    editions.close_now(Edition.objects.get(day=SUNDAY), NOW, by="Ada Example")
+
+    page = client.get("/2026-11-22/").content.decode()
+    assert "papers may be missing" in page
+    assert "Closed by" not in page

@@ -113,6 +113,30 @@ def test_errors_are_short_one_line_and_hold_no_address():
     assert len(receipt.error) == 500
 
 
+@pytest.mark.parametrize(
+    ("to", "spelling"),
+    [
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+        ("ada@straße.example", "ADA@strasse.example"),
+        ("ada@straße.example", "ada@xn--strae-oqa.example"),
+        ("ada@xn--bcher-kva.example", "ada@bücher.example"),
+        ("Ada <ada@bücher.example>", "ada@BÜCHER.example"),
+        ("ädä@example.org", "=?utf-8?b?w6Rkw6Q=?=@example.org"),
+        ('"ada b"@bücher.example', '"ada b"@xn--bcher-kva.example'),
+    ],
+)
+def test_no_spelling_of_the_address_gets_into_the_ledger(to, spelling):
+    text = f"550 5.1.1 <{spelling}>: not here, say digest@paperround.test"
+    [kept] = deliver([letter(to)], lambda message: Attempt(Receipt(Status.FAILED, error=text)))
+    assert kept.error == "550 5.1.1 <<recipient>>: not here, say digest@paperround.test"
+
+
+def test_the_name_of_another_that_ends_alike_is_left_alone():
+    text = "nada@paperround.test may not send"
+    [kept] = deliver([letter()], lambda message: Attempt(Receipt(Status.RETRY, error=text)))
+    assert kept.error == text
+
+
 def test_what_a_server_says_always_fits_the_ledger():
     receipt = Receipt(Status.SENT, "\0id\ud800" + "9" * 300, "a\0b\udfff")
     [kept] = deliver([letter()], lambda message: Attempt(receipt))

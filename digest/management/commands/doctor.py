@@ -1,12 +1,18 @@
-"""What is configured, what is wrong, and which setting mends it."""
+"""What is configured, what is wrong, and which setting mends it.
+
+An environment that contradicts itself does not come so far: the settings refuse it, with a line
+for each problem.
+"""
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parseaddr
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from celery import current_app
@@ -18,14 +24,14 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from digest.models import Digest, Slot
-from papers.models import Fetch, Source
-from subscribers.models import Subscriber
+from digest import health
+from digest.models import Digest, Hold, Slot
+from papers import freshness
+from papers.freshness import Freshness, Health
+from subscribers.models import Subscriber, address_hash
 
 SLOTS_LOOKED_AT = 14
-STALE_AFTER = timedelta(hours=24)
 BROKER_TIMEOUT_SECONDS = 3
-KEY_LENGTH = 50
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Django's own backends that show or drop mail, and ours that keeps it here.
 KEEPS_MAIL_HERE = ("outbox", "console", "locmem", "dummy", "filebased")
@@ -79,13 +85,15 @@ class Command(BaseCommand):
 
 def findings(now: datetime) -> Iterator[Finding]:
     """Every finding; those that need the database only where it can be read."""
-    for look in (_site_url, _transport, _mail_from, _postal_address, _keys, _broker):
+    for look in (_site_url, _transport, _mail_from, _postal_address, _broker):
         yield look()
     database = _database()
     yield database
     if database.verdict == Verdict.OK:
+        yield from _database_file()
+        yield _suppression_key()
         yield from _sources(now)
-        for look_now in (_due_readers, _slots, _uncertain):
+        for look_now in (_processes, _hold, _due_readers, _slots, _uncertain):
             yield look_now(now)
 
 
@@ -126,17 +134,6 @@ def _postal_address() -> Finding:
     return Finding("POSTAL_ADDRESS", Verdict.OK, "set")
 
 
-def _keys() -> Finding:
-    keys = {"SECRET_KEY": settings.SECRET_KEY, "SUPPRESSION_KEY": settings.SUPPRESSION_KEY}
-    for name, key in keys.items():
-        if len(key) < KEY_LENGTH:
-            return Finding("keys", Verdict.FAIL, f"{name} is short", f"{KEY_LENGTH} characters")
-    if len(set(keys.values())) < len(keys):
-        text = "SECRET_KEY and SUPPRESSION_KEY are the same, so neither can be changed alone"
-        return Finding("keys", Verdict.FAIL, text, "two different keys")
-    return Finding("keys", Verdict.OK, "SECRET_KEY and SUPPRESSION_KEY are set")
-
-
 def _broker() -> Finding:
     if settings.CELERY_BROKER_URL == "memory://":
         return Finding("broker", _grave_if_public(), "in memory, inside `up` only", "REDIS_URL")
@@ -163,27 +160,74 @@ def _database() -> Finding:
     return Finding("database", Verdict.OK, f"{connection.vendor}, migrated")
 
 
+def _database_file() -> Iterator[Finding]:
+    """A file for all to read does no harm in a folder that lets nobody else in."""
+    file = Path(str(connection.settings_dict["NAME"]))
+    if connection.vendor != "sqlite" or not file.is_file():
+        return
+    if _mode(file) & 0o044 and _mode(file.parent) & 0o011:
+        text = f"{file} can be read by others on this machine (mode {_mode(file):o})"
+        yield Finding("database file", Verdict.WARN, text, f"chmod 700 {file.parent}")
+    else:
+        yield Finding("database file", Verdict.OK, "yours alone")
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _suppression_key() -> Finding:
+    """Whether the readers' hashes were made with it, as those of the suppressed addresses were."""
+    reader = Subscriber.objects.order_by("-pk").first()
+    if reader is not None and reader.address_hash != address_hash(reader.email):
+        text = "another one than the readers were stored with: no suppressed address is recognised"
+        mend = "the SUPPRESSION_KEY of that time, or ./manage.py restore --with-keys"
+        return Finding("SUPPRESSION_KEY", Verdict.FAIL, text, mend)
+    return Finding("SUPPRESSION_KEY", Verdict.OK, "set")
+
+
 def _sources(now: datetime) -> Iterator[Finding]:
-    enabled = list(Source.objects.filter(is_enabled=True))
-    if not enabled:
+    expected = [each for each in freshness.all_sources(now) if each.health != Health.OFF]
+    if not expected:
         yield Finding("sources", Verdict.WARN, "none is enabled", "the admin, or ./manage.py up")
-    for source in enabled:
-        yield _source(source, now)
+    for judged in expected:
+        yield _source(judged)
 
 
-def _source(source: Source, now: datetime) -> Finding:
-    live = source.fetches.filter(origin=Fetch.Origin.LIVE)
-    good = live.filter(status__in=[Fetch.Status.OK, Fetch.Status.EMPTY]).first()
-    bad = live.filter(status=Fetch.Status.FAILED).first()
-    why = f"; last error: {bad.error.splitlines()[0]}" if bad is not None and bad.error else ""
-    if good is None:
-        text = f"never read{why}"
-        return Finding(source.slug, Verdict.WARN, text, "a running worker and beat, or the network")
-    age = now - good.started_at
-    if age > STALE_AFTER:
-        text = f"last read {_hours(age)} ago{why}"
-        return Finding(source.slug, Verdict.FAIL, text, "a running worker and beat, or the network")
-    return Finding(source.slug, Verdict.OK, f"last read {_hours(age)} ago")
+def _source(judged: Freshness) -> Finding:
+    if judged.health == Health.OK and judged.last_success_at is not None:
+        return Finding(judged.source.slug, Verdict.OK, judged.said)
+    # One that was never read may have been switched on a moment ago.
+    verdict = Verdict.WARN if judged.is_fresh else Verdict.FAIL
+    mend = "a running worker and beat, or the network"
+    text = " ".join(filter(None, (judged.said, judged.last_error)))
+    return Finding(judged.source.slug, verdict, text, mend)
+
+
+def _processes(now: datetime) -> Finding:
+    """By the signs of life in the database, of beat and each queue's workers or of cron's tick."""
+    signs = health.signs(now)
+    mend = "a running worker and beat, or `manage.py tick` every minute"
+    silent = [
+        f"{sign.part} ({_hours(now - sign.at)})"
+        for sign in signs
+        if sign.at is not None and not sign.is_fresh(now)
+    ]
+    missing = [sign.part for sign in signs if sign.at is None]
+    if silent:
+        return Finding("processes", Verdict.FAIL, f"silent: {', '.join(silent)}", mend)
+    if missing:
+        text = f"no sign of life yet: {', '.join(missing)}"
+        return Finding("processes", Verdict.WARN, text, mend)
+    return Finding("processes", Verdict.OK, f"alive: {', '.join(sign.part for sign in signs)}")
+
+
+def _hold(now: datetime) -> Finding:
+    hold = Hold.objects.in_force().first()
+    if hold is None:
+        return Finding("sending", Verdict.OK, "not held")
+    text = f"held by {hold.began_by} for {_hours(now - hold.began_at)}"
+    return Finding("sending", Verdict.WARN, text, "release it in the admin")
 
 
 def _due_readers(now: datetime) -> Finding:
@@ -219,4 +263,6 @@ def _grave_if_public() -> Verdict:
 
 
 def _hours(span: timedelta) -> str:
+    if span < timedelta(hours=2):
+        return f"{span / timedelta(minutes=1):.0f} min"
     return f"{span / timedelta(hours=1):.0f} h"

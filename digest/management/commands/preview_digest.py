@@ -125,7 +125,7 @@ def _choice(subscriber: Subscriber | None, options: dict[str, Any], *, now: date
 
 def _edition(wanted: date | None) -> Edition:
     if wanted is None:
-        edition = Edition.objects.closed().filter(entries__isnull=False).order_by("-day").first()
+        edition = Edition.objects.closed().filled().order_by("-day").first()
         if edition is None:
             raise CommandError("No edition is closed yet: run fetch_papers first.")
         return edition
@@ -144,7 +144,9 @@ def _formatted(choice: Choice, subscriber: Subscriber | None, form: str, *, now:
             "candidates": choice.candidates,
             "items": [
                 {"arxiv_id": shown.arxiv_id, "title": shown.title, **item}
-                for shown, item in zip((*content.full, *content.brief), items, strict=True)
+                for shown, item in zip(
+                    (*content.picks, *content.full, *content.brief), items, strict=True
+                )
             ],
         }
         return (json.dumps(found, ensure_ascii=False, indent=1) + "\n").encode()

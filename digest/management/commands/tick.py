@@ -13,6 +13,8 @@ from django.utils.dateparse import parse_datetime
 from digest import sending, tasks
 from papers import fetching
 
+from .send_digests import said, sign_of_life, soft_stop
+
 
 class Command(BaseCommand):
     help = (
@@ -33,14 +35,17 @@ class Command(BaseCommand):
     def handle(self, *args: Any, now: datetime | None, no_fetch: bool, **options: Any) -> None:
         moment = now or timezone.now()
         fetching.ensure_sources()
+        pulse = sign_of_life()
+        pulse.note(timezone.now())
         if not no_fetch:
             fetches = fetching.fetch_due(moment)
             failed = [fetch for fetch in fetches if fetch.status == fetch.Status.FAILED]
             self.stdout.write(f"fetched {len(fetches) - len(failed)}, failed {len(failed)}")
+        pulse.note(timezone.now())
         broken = tasks.prepare(moment)
-        ended = tasks.send_all(moment)
-        counts = ", ".join(f"{state} {count}" for state, count in sorted(ended.items()))
-        self.stdout.write(f"digests: {counts or 'none due'}")
+        with soft_stop(pulse) as should_stop:
+            ended = tasks.send_all(moment, should_stop=should_stop)
+        self.stdout.write(said(ended, sending.current_hold()))
         waiting = sending.batches_due(moment)
         if broken or waiting:
             raise CommandError(f"unfinished: {', '.join(broken) or 'digests are still waiting'}")

@@ -15,9 +15,9 @@ import time
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
+from urllib.parse import urlsplit
 
 from celery import Celery, current_app
-from celery.beat import Scheduler
 from celery.beat import Service as Beat
 from celery.worker import WorkController
 from celery.worker import state as worker_state
@@ -33,6 +33,7 @@ from django.urls import reverse
 from django.utils import timezone
 from waitress.server import create_server
 
+from digest import tasks
 from papers import fetching
 from papers.models import Edition, Fetch, Source
 
@@ -110,7 +111,8 @@ class Command(BaseCommand):
 
     def _bring_an_edition(self, *, fetch: bool) -> None:
         if fetch:
-            self._say(f"Fetching papers from {settings.HUGGINGFACE_URL} …")
+            # The host alone: a mirror's address may hold a password.
+            self._say(f"Fetching papers from {urlsplit(settings.HUGGINGFACE_URL).hostname} …")
             _fetch_for_a_while()
         if not Edition.objects.exists():
             call_command(
@@ -130,6 +132,7 @@ class Command(BaseCommand):
             sockets=[listener],
             threads=WEB_THREADS,
             clear_untrusted_proxy_headers=False,
+            max_request_header_size=16_384,
         )
         worker, beat = _worker(current_app, fetch=fetch), _beat(current_app, fetch=fetch)
         threads = [_start(worker.start, name="worker"), _start(beat.start, name="beat")]
@@ -141,6 +144,7 @@ class Command(BaseCommand):
         self._say("Stopping …")
         server.close()
         beat.stop()
+        tasks.stop_sending()
         worker_state.should_stop = 0
         _wait_for(threads)
         self._say("Stopped.")
@@ -170,7 +174,7 @@ def _restart_with_port(port: int) -> NoReturn:
 
 def _lock(data_dir: Path) -> TextIO:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (data_dir / "up.lock").open("w")
     except OSError as error:
         raise CommandError(
@@ -248,14 +252,14 @@ def _beat(app: Celery, *, fetch: bool) -> Beat:
             for name, entry in app.conf.beat_schedule.items()
             if entry["options"]["queue"] != "fetch"
         }
-    # In memory, and awake every second so that it stops within one.
-    return Beat(app, scheduler_cls=Scheduler, max_interval=1)
+    # Awake every second so that it stops within one.
+    return Beat(app, scheduler_cls=settings.CELERY_BEAT_SCHEDULER, max_interval=1)
 
 
 def _wake(app: Celery) -> None:
     """One round at once: beat's own first round comes a minute after its start."""
     for entry in app.conf.beat_schedule.values():
-        app.send_task(entry["task"], **entry["options"])
+        app.send_task(entry["task"], entry.get("args"), **entry["options"])
 
 
 def _start(work: Any, *, name: str) -> threading.Thread:
