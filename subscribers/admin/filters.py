@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -58,8 +59,9 @@ class _YesOrNo(SimpleListFilter):
                 return queryset.exclude(self.is_met(timezone.now()))
         return queryset
 
+    @abstractmethod
     def is_met(self, now: datetime) -> Q:
-        raise NotImplementedError
+        """Which rows “yes” stands for."""
 
 
 class Paused(_YesOrNo):
