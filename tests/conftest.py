@@ -15,6 +15,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 # Found when asked for, not collected anew by every test client.
 settings.WHITENOISE_AUTOREFRESH = True
+# A million rounds of the real one for each operator of a test would be a third of the suite.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.hookimpl(trylast=True)
