@@ -183,6 +183,18 @@ def unaddressed(
     )
 
 
+def for_nobody(digest: Digest) -> Content:
+    """What the digest says, with no link that acts for its reader."""
+    return unaddressed(
+        _items(digest),
+        edition_day=digest.edition_day,
+        candidates=digest.candidates,
+        slot=digest.slot.date,
+        is_weekly=digest.is_weekly and not digest.is_first,
+        is_first=digest.is_first,
+    )
+
+
 def message(digest: Digest, content: Content) -> EmailMultiAlternatives:
     """The mail, ready to be handed over: both parts and every header of a bulk mail, once each."""
     assert digest.subscriber is not None, "a digest without a reader has no mail"
@@ -226,7 +238,7 @@ def remade(digest: Digest, now: datetime) -> Remade:
     """
     content = contents([digest], now=digest.sent_at or now).get(digest.pk)
     if content is None:
-        again = preview(_unaddressed_again(digest), to="reader@example.org")
+        again = preview(for_nobody(digest), to="reader@example.org")
     else:
         again = message(digest, content)
     if not digest.mail_hash:
@@ -428,17 +440,6 @@ def _with_feedback(items: Iterable[ContentItem], key: str) -> tuple[ContentItem,
 
 
 # -- proving -------------------------------------------------------------------------------
-
-
-def _unaddressed_again(digest: Digest) -> Content:
-    return unaddressed(
-        _items(digest),
-        edition_day=digest.edition_day,
-        candidates=digest.candidates,
-        slot=digest.slot.date,
-        is_weekly=digest.is_weekly and not digest.is_first,
-        is_first=digest.is_first,
-    )
 
 
 def _differences(digest: Digest) -> list[str]:

@@ -256,7 +256,7 @@ class DigestAdmin(ActionsOnPage, OfReaders):
         if not digest.items:
             return False
         try:
-            receipt = showing.send_test(showing.for_nobody(digest), to)
+            receipt = showing.send_test(rendering.for_nobody(digest), to)
         except ImproperlyConfigured as error:
             receipt = Receipt(Status.FAILED, error=str(error))
         if receipt.status != Status.SENT:

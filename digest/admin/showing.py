@@ -89,18 +89,6 @@ def without_keys(text: str) -> str:
     return KEY.sub("…", text)
 
 
-def for_nobody(digest: Digest) -> rendering.Content:
-    """What the digest says, with no link that acts for its reader."""
-    return rendering.unaddressed(
-        items_of(digest),
-        edition_day=digest.edition_day,
-        candidates=digest.candidates,
-        slot=digest.slot.date,
-        is_weekly=digest.is_weekly and not digest.is_first,
-        is_first=digest.is_first,
-    )
-
-
 def send_test(content: rendering.Content, to: str) -> Receipt:
     """Hands the mail to the transport now, with no link that acts for a reader; stores nothing.
 
