@@ -43,7 +43,7 @@ from digest.management import aftermath, archive, on_sqlite
 from digest.management.commands import restore
 from digest.models import Digest, Feedback, Heartbeat, Hold
 from papers.models import Paper
-from subscribers import mail, signup
+from subscribers import flow, signup
 from subscribers.models import Subscriber, Suppression, address_hash
 from tests.database import everything
 from tests.digest.books import assert_books_balance
@@ -178,8 +178,8 @@ def behind_django(url: str) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def transport(monkeypatch) -> FakeTransport:
     fake = FakeTransport()
-    monkeypatch.setattr(sending, "get_transport", lambda: fake)
-    monkeypatch.setattr(mail, "get_transport", lambda: fake)
+    for module in (flow, sending):
+        monkeypatch.setattr(module, "get_transports", lambda: [fake])
     return fake
 
 
@@ -826,9 +826,9 @@ OLDER = {
 
 
 @pytest.fixture
-def older_version(tmp_path, settings, monkeypatch) -> None:
+def older_version(database, tmp_path, settings, monkeypatch) -> None:
     """One whose holds had a weight and no note, and whose readers could not ask for a link; today
-    it is at its second migration.
+    it is at its second migration. After `database`: what others copy is of today's migrations.
     """
     imports = "from importlib import import_module\nfrom django.db import migrations, models\n"
     for app, facts in OLDER.items():
