@@ -260,13 +260,11 @@ class Lab:
         """The product's own path, from what a reader says to scores; a batch of one."""
         reader = profile.build(profile.ReaderFacts((topic,)), now=NOW)
         codes = self.collection.codes
-        corpus = ranking.Corpus(
-            papers=[self.facts[row] for row in case.pool],
-            codes={row: codes[row] for row in topic.seeds},
-            reference=[codes[row] for row in case.background[:500]],
-            encoder=self.encoder,
-        )
-        return ranking.rank([reader], corpus)[0].score
+        papers = [self.facts[row] for row in case.pool]
+        reference = [codes[row] for row in case.background[:500]]
+        reading = ranking.Reading.of(papers, reference=reference, encoder=self.encoder)
+        named = {row: codes[row] for row in topic.seeds}
+        return ranking.rank([reader], ranking.Corpus(papers, reading), codes=named)[0].score
 
     def _line(self, line: str, *, weighted: bool = False) -> Floats:
         bag = Bag.from_bytes(self.encoder.encode(line))

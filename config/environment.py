@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from difflib import get_close_matches
 from email.utils import parseaddr
 from ipaddress import ip_address
@@ -35,6 +36,8 @@ NOT_OURS = frozenset(
         "TMPDIR", "TZ", "LANG", "LC_ALL", "GUNICORN_CMD_ARGS",
     }
 )  # fmt: skip
+_OUTBOX = "subscribers.transports.outbox.EmailBackend"
+_SMTP_URL = "smtp+tls://user:password@host:587, its parts percent-encoded."
 _FALSE = ("false", "off", "n", "no", "0")
 _IN_A_FILE = re.compile(r"^(?:export )?([A-Za-z_0-9]+)=", re.MULTILINE)
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE)
@@ -46,6 +49,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "PORT": (1, 65535),
     "DATABASE_CONN_MAX_AGE": (0, 86_400),
     "EMAIL_TIMEOUT": (1, 600),
+    "MAIL_PER_SECOND": (0, 100_000),
+    "MAIL_PER_DAY": (0, 100_000_000),
+    "MAIL_WARMUP_FIRST_DAY": (1, 1_000_000),
+    "MAIL_WARMUP_GROWTH": (1.01, 10),
     "FETCH_TIMEOUT_SECONDS": (1, 300),
     "FETCH_MINUTES": (1, 1440),
     "SOURCE_STALE_HOURS": (1, 24 * 14),
@@ -112,15 +119,31 @@ class Env(environ.Env):
     def mail_server(self, var: str, *, default: str) -> dict[str, Any]:
         value = self.str(var, default=default)
         if value == "outbox:":
-            return {"EMAIL_BACKEND": "subscribers.transports.outbox.EmailBackend"}
+            return {"EMAIL_BACKEND": _OUTBOX}
         if value.partition(":")[0] in self.EMAIL_SCHEMES:
             with suppress(ValueError):
                 return dict(self.email_url_config(value))
-        self._wrong(
-            f"{var} must be outbox: or look like smtp+tls://user:password@host:587, its parts "
-            "percent-encoded."
-        )
+        self._wrong(f"{var} must be outbox: or look like {_SMTP_URL}")
         return {"EMAIL_BACKEND": ""}
+
+    def smtp_server(self, var: str) -> dict[str, Any]:
+        """Empty where the variable is."""
+        value = str(self.str(var, default=""))
+        if not value:
+            return {}
+        with suppress(ValueError):
+            if value.startswith("smtp"):
+                return dict(self.email_url_config(value))
+        self._wrong(f"{var} must look like {_SMTP_URL}")
+        return {}
+
+    def day(self, var: str) -> date | None:
+        value = str(self.str(var, default=""))
+        try:
+            return date.fromisoformat(value) if value else None
+        except ValueError:
+            self._wrong(f"{var} must be a date, as 2026-11-23.")
+            return None
 
     def broker_url(self, var: str, *, default: str) -> str:
         value = str(self.str(var, default=default))
@@ -179,6 +202,8 @@ def contradictions(
     yield from _keys(made)
     yield from _site(made)
     yield from _mail(made, given)
+    yield from _fallback(made, given)
+    yield from _limits(made, given)
     yield from _numbers(made)
     yield from _metrics(made)
     yield from _broker(made, argv)
@@ -250,7 +275,7 @@ def _mail(made: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[str]:
     of_anymail = sorted(name for name in given if name.startswith("ANYMAIL_") and given[name])
     if backend and given.get("EMAIL_URL"):
         yield "EMAIL_URL and EMAIL_BACKEND are two ways for mail to leave: set one of them."
-    if of_anymail and not backend:
+    if of_anymail and not backend and not given.get("FALLBACK_EMAIL_BACKEND"):
         yield f"{', '.join(of_anymail)}: read only with EMAIL_BACKEND=anymail.backends.…; set it."
     if backend and not _is_module(backend.rpartition(".")[0]):
         yield "EMAIL_BACKEND must name a mail backend, as anymail.backends.postmark.EmailBackend."
@@ -261,6 +286,42 @@ def _mail(made: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[str]:
     mailto = made["UNSUBSCRIBE_MAILTO"]
     if mailto and not _ADDRESS.fullmatch(mailto):
         yield "UNSUBSCRIBE_MAILTO must be an address alone, as leave@papers.example.org."
+
+
+def _fallback(made: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[str]:
+    """The second transport must be one, and another one."""
+    url, backend = given.get("FALLBACK_EMAIL_URL", ""), given.get("FALLBACK_EMAIL_BACKEND", "")
+    name = "FALLBACK_EMAIL_URL" if url else "FALLBACK_EMAIL_BACKEND"
+    if url and backend:
+        yield "FALLBACK_EMAIL_URL and FALLBACK_EMAIL_BACKEND are two fallbacks: set one of them."
+    elif (url or backend) and made["EMAIL_BACKEND"] == _OUTBOX:
+        yield f"{name} is a second way for mail to leave: set EMAIL_URL or EMAIL_BACKEND first."
+    if backend and not _is_provider(backend):
+        yield (
+            "FALLBACK_EMAIL_BACKEND must name a backend of anymail's, as "
+            "anymail.backends.postmark.EmailBackend."
+        )
+    if backend and backend == given.get("EMAIL_BACKEND"):
+        yield "FALLBACK_EMAIL_BACKEND is the same as EMAIL_BACKEND: name another provider."
+    if url and url == given.get("EMAIL_URL"):
+        yield "FALLBACK_EMAIL_URL is the same as EMAIL_URL: name another server."
+
+
+def _is_provider(backend: str) -> bool:
+    return backend.startswith("anymail.backends.") and _is_module(backend.rpartition(".")[0])
+
+
+def _limits(made: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[str]:
+    parts = [name for name in ("FIRST_DAY", "GROWTH") if given.get(f"MAIL_WARMUP_{name}")]
+    if parts and not made["MAIL_WARMUP_FROM"]:
+        names = ", ".join(f"MAIL_WARMUP_{name}" for name in parts)
+        yield f"{names}: read only with MAIL_WARMUP_FROM, the day it begins; set it."
+    per_day, first_day = made["MAIL_PER_DAY"], made["MAIL_WARMUP_FIRST_DAY"]
+    if made["MAIL_WARMUP_FROM"] and 0 < per_day < first_day:
+        yield (
+            f"MAIL_PER_DAY ({per_day}) is less than MAIL_WARMUP_FIRST_DAY ({first_day}), so that "
+            "there is nothing to grow: raise the one or lower the other."
+        )
 
 
 def _is_module(name: str) -> bool:

@@ -223,16 +223,29 @@ OUTBOX_DIR = DATA_DIR / "outbox"
 
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="")
 _mail_server = env.mail_server("EMAIL_URL", default="outbox:")
-if EMAIL_BACKEND:
-    # A provider by anymail; its keys are the ANYMAIL_* variables that anymail documents.
-    ANYMAIL = {
-        key.removeprefix("ANYMAIL_"): {"true": True, "false": False}.get(value.lower(), value)
-        for key, value in os.environ.items()
-        if key.startswith("ANYMAIL_")
-    }
-else:
+if not EMAIL_BACKEND:
     vars().update(_mail_server)
+# Providers by anymail; their keys are the ANYMAIL_* variables that anymail documents.
+ANYMAIL = {
+    key.removeprefix("ANYMAIL_"): {"true": True, "false": False}.get(value.lower(), value)
+    for key, value in os.environ.items()
+    if key.startswith("ANYMAIL_")
+}
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=30)
+
+# The second transport, as EMAIL_* settings of its own; empty where there is none.
+FALLBACK_EMAIL: dict[str, Any] = env.smtp_server("FALLBACK_EMAIL_URL")
+if _fallback := env.str("FALLBACK_EMAIL_BACKEND", default=""):
+    FALLBACK_EMAIL = {"EMAIL_BACKEND": _fallback}
+if FALLBACK_EMAIL:
+    FALLBACK_EMAIL["EMAIL_TIMEOUT"] = EMAIL_TIMEOUT
+
+# Limits hold for each transport by itself; 0: none.
+MAIL_PER_SECOND = env.float("MAIL_PER_SECOND", default=0)
+MAIL_PER_DAY = env.int("MAIL_PER_DAY", default=0)
+MAIL_WARMUP_FROM = env.day("MAIL_WARMUP_FROM")
+MAIL_WARMUP_FIRST_DAY = env.int("MAIL_WARMUP_FIRST_DAY", default=200)
+MAIL_WARMUP_GROWTH = env.float("MAIL_WARMUP_GROWTH", default=1.5)
 
 # -- Celery --------------------------------------------------------------------------------
 

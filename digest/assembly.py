@@ -1,41 +1,63 @@
 """Rows -> pure core -> Digest rows, a batch of readers at a time.
 
 Planning reads and ranks outside any transaction. Writing is one short transaction in which every
-reader's `next_due_at` is advanced by compare-and-set and, where that succeeded, counted into its
-slot and given exactly one Digest. Whoever loses the race writes nothing.
+reader's `next_due_at` is advanced where it is still as planned and, for those, the slot is counted
+up and one Digest inserted. Whoever loses the race writes nothing.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import random
+import time
+import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, TypedDict
 
-import numpy as np
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Exists, F, Max, OuterRef, Prefetch, Q
+from django.db.models import (
+    Case,
+    Exists,
+    F,
+    Field,
+    JSONField,
+    Max,
+    Model,
+    OuterRef,
+    Value,
+    When,
+)
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Greatest
 
-from papers import encoding, trending, vectors
-from papers.models import Edition, Entry, Paper
+from papers.models import Edition
 from subscribers import schedule
-from subscribers.models import Interest, Subscriber, Suppression, Topic
+from subscribers.models import Subscriber, Suppression
 
-from . import profile, ranking
-from .compose import Item, compose
-from .models import Digest, Feedback, Hold, Slot
+from . import candidates, profile, ranking, shares, told
+from .by_row import ByRow
+from .candidates import Candidates
+from .compose import Item, Line, Shelf, compose
+from .models import Digest, Hold, Slot
 from .rendering import frame_of
+from .rows import insert_rows, spelled
 
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-WINDOW_DAYS, WEEKLY_WINDOW_DAYS = 7, 8
-REFERENCE_PAPERS = 500
+THIN_BATCHES = 10  # a call: five million a day, should it be called every minute
+FRESH_SECONDS = 60
+WINDOW_DAYS, WEEKLY_WINDOW_DAYS = 7, candidates.LONGEST_WINDOW_DAYS
 _WAITING = (Digest.State.ASSEMBLED, Digest.State.CLAIMED, Digest.State.RETRY)
+
+rule_of = told.rule_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +87,32 @@ class Choice:
     closed_seq: int = 0
 
 
-def assemble_due(now: datetime) -> int:
-    """Digests for every reader whose due moment has passed; how many clocks were advanced.
+def assemble_due(
+    now: datetime,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    token: uuid.UUID | None = None,
+) -> int:
+    """Digests for readers whose due moment has passed; how many clocks were advanced.
 
-    Goes on until nobody is due, so that days of downtime leave one row for each missed slot. A
-    reader whose clock would not move (another worker was faster, or what they told us cannot be
-    read) is left for the next call and stops nobody.
+    Goes on until nobody is due whom no other worker has in hand, so that days of downtime leave
+    one row for each missed slot; or until `should_stop`, asked between batches. A reader whose
+    clock would not move (another worker was faster, or what they told us cannot be read) is left
+    for the next call and stops nobody. What becomes of the papers meanwhile is seen after a minute.
+
+    token: whose leases these are; it also says where to begin, so that workers begin apart.
     """
-    count = 0
+    token = token or uuid.uuid4()
+    morning = _Morning(now)
     left: set[int] = set()
-    while batch := _due(now, left_out=left):
-        advanced = _assemble(batch, now=now)
-        left.update(subscriber.pk for subscriber in batch if subscriber.pk not in advanced)
-        count += len(advanced)
+    count, before = 0, -1
+    while count > before and not should_stop():
+        before = count
+        for share in _shuffled(shares.due(now), token):
+            if should_stop():
+                break
+            morning = morning.of_late()
+            count += _work_off(share, morning, token, left=left, should_stop=should_stop)
     return count
 
 
@@ -93,111 +128,243 @@ def thin_old(now: datetime) -> int:
 
     Their mails cannot be made again from then on.
     """
-    old = list(Digest.objects.to_thin(now).order_by("assembled_at")[:BATCH])
-    for digest in old:
-        digest.items = [
-            {"paper_id": item["paper_id"], "section": item["section"], "score": 0.0}
-            for item in digest.items
-        ]
-        digest.thinned_at = now
-    Digest.objects.bulk_update(old, ["items", "thinned_at"], batch_size=100)
-    return len(old)
+    thinned = 0
+    for _ in range(THIN_BATCHES):
+        old = Digest.objects.to_thin(now).order_by("assembled_at").values_list("pk", "items")
+        thin = {pk: json.dumps([_thin(item) for item in items]) for pk, items in old[:BATCH]}
+        rows = Digest.objects.filter(pk__in=thin)
+        thinned += rows.update(items=ByRow(thin, JSONField()), thinned_at=now) if thin else 0
+        if len(thin) < BATCH:
+            break
+    return thinned
+
+
+def _thin(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"paper_id": item["paper_id"], "section": item["section"], "score": 0.0}
 
 
 def choose(
     readers: Sequence[Reader], editions: Sequence[Edition], *, now: datetime
 ) -> list[Choice]:
     """One Choice per reader out of `editions`. Reads, ranks and writes nothing."""
-    papers, edition_of = _candidates(editions, now=now)
-    profiles = [profile.build(reader.facts, now=now) for reader in readers]
-    corpus = ranking.Corpus(papers, _codes(profiles), _reference(), encoding.encoder())
-    ranked = ranking.rank(profiles, corpus)
-    return [
-        _choice(reader, each, papers, edition_of)
-        for reader, each in zip(readers, ranked, strict=True)
-    ]
+    return _choices(readers, candidates.read(editions, now=now), now=now)
 
 
 def facts_of(subscribers: Sequence[Subscriber]) -> dict[int, profile.ReaderFacts]:
-    """What the readers told us, by subscriber id; four queries for any number of readers."""
-    ids = [subscriber.pk for subscriber in subscribers]
-    topics = Topic.objects.filter(subscriber_id__in=ids).prefetch_related(
-        Prefetch("interests", queryset=Interest.objects.wanted())
-    )
-    topics_of: dict[int, list[profile.TopicFacts]] = defaultdict(list)
-    for topic in topics:
-        topics_of[topic.subscriber_id].append(_topic_facts(topic))
-    muted_of: dict[int, list[profile.Rule]] = defaultdict(list)
-    for interest in Interest.objects.muted().filter(subscriber_id__in=ids):
-        muted_of[interest.subscriber_id].append(rule_of(interest.kind, interest.value))
-    opinions_of: dict[int, list[profile.Opinion]] = defaultdict(list)
-    for said in Feedback.objects.filter(subscriber_id__in=ids).order_by("at", "id"):
-        opinion = profile.Opinion(said.paper_id, said.kind, said.at)
-        opinions_of[said.subscriber_id].append(opinion)
-    return {
-        id: profile.ReaderFacts(tuple(topics_of[id]), tuple(muted_of[id]), tuple(opinions_of[id]))
-        for id in ids
-    }
-
-
-def rule_of(kind: str, value: str) -> profile.Rule:
-    """A muted description mutes its words as a phrase."""
-    known = {rule.value for rule in profile.RuleKind}
-    return profile.Rule(profile.RuleKind(kind if kind in known else "keyword"), value)
+    """What the readers told us, by subscriber id; three queries for any number of readers."""
+    return told.facts_of([subscriber.pk for subscriber in subscribers])
 
 
 def upcoming(
     subscriber: Subscriber, *, now: datetime, also_muted: tuple[profile.Rule, ...] = ()
 ) -> Choice:
     """What the reader would get if their digest were made now. Writes nothing."""
-    editions = _editions(now)
-    slot = schedule.slot_date(now, subscriber.time_zone)
-    facts = facts_of([subscriber])[subscriber.pk]
-    facts = replace(facts, muted=facts.muted + also_muted)
-    shown = _shown([subscriber.pk], editions)[subscriber.pk]
-    reader = _reader(subscriber, slot, facts=facts, shown=shown)
-    return choose([reader], editions, now=now)[0]
+    news = candidates.read(candidates.editions_for(now), now=now)
+    facts = told.facts_of([subscriber.pk])[subscriber.pk]
+    reader = Reader(
+        replace(facts, muted=facts.muted + also_muted),
+        subscriber.papers_per_digest,
+        **_limits(
+            subscriber.cursor,
+            slot=schedule.slot_date(now, subscriber.time_zone),
+            is_weekly=subscriber.is_weekly,
+        ),
+    )
+    (reader,) = _with_what_they_had({subscriber.pk: reader}, news).values()
+    return _choices([reader], news, now=now)[0]
+
+
+# -- a share of the morning ----------------------------------------------------------------
+
+
+class _Morning:
+    """What is the same for all readers, read when the first of them needs it."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self._began = time.monotonic()
+
+    def of_late(self) -> _Morning:
+        return self if time.monotonic() - self._began < FRESH_SECONDS else _Morning(self.now)
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        return candidates.read(candidates.editions_for(self.now), now=self.now)
+
+    @cached_property
+    def late_before(self) -> datetime:
+        return late_before(self.now)
+
+
+def _shuffled(found: Iterable[shares.Share], token: uuid.UUID) -> list[shares.Share]:
+    order = list(found)
+    random.Random(token.int).shuffle(order)  # noqa: S311  no secret
+    return order
+
+
+def _work_off(
+    share: shares.Share,
+    morning: _Morning,
+    token: uuid.UUID,
+    *,
+    left: set[int],
+    should_stop: Callable[[], bool],
+) -> int:
+    """How many clocks of the share were advanced; the readers of the others are now in `left`."""
+    count = 0
+    with shares.held(share, token) as is_ours:
+        due = [pk for pk in share.due_ids(morning.now) if pk not in left] if is_ours else []
+        for start in range(0, len(due), BATCH):
+            if should_stop() or not shares.renew(share, token):
+                break
+            some = due[start : start + BATCH]
+            advanced = _assemble(_due(some, morning.now), morning)
+            left.update(pk for pk in some if pk not in advanced)
+            count += len(advanced)
+    return count
 
 
 # -- planning ------------------------------------------------------------------------------
 
 
+class _Due(NamedTuple):
+    """A reader who is due, as light as they can be read."""
+
+    pk: int
+    cadence: str
+    days: list[int]
+    hour: int
+    time_zone: str
+    language: str
+    papers_per_digest: int
+    paused_until: date | None
+    next_due_at: datetime
+    last_slot: date | None
+    cursor: int
+    confirmed_at: datetime
+    is_suppressed: bool
+    has_history: bool
+    has_waiting: bool = False  # an older digest that has not left
+
+    @property
+    def is_weekly(self) -> bool:
+        return self.cadence == Subscriber.Cadence.WEEKLY
+
+
+_COLUMNS = _Due._fields[: _Due._fields.index("is_suppressed")]
+
+
+@dataclass(slots=True)
+class _Digest:
+    """One to be written. items, frame: JSON as text."""
+
+    state: str = Digest.State.ASSEMBLED
+    skip_reason: str = ""
+    items: str = "[]"
+    frame: str = "{}"
+    candidates: int = 0
+    edition_day: date | None = None
+    closed_seq: int = 0
+    is_first: bool = False
+    uuid: uuid.UUID = field(default_factory=uuid.uuid4)
+
+    def skip(self, reason: str) -> None:
+        self.state, self.skip_reason = Digest.State.SKIPPED, reason
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    subscriber: Subscriber
-    due_at: datetime
+    reader: _Due
+    clockwork: _Clockwork
+    digest: _Digest | None  # None where the slot has had its digest: only the clock moves
+
+
+class _Clockwork(NamedTuple):
+    """The slot that fell due, and the moment after it. is_repeated: the slot had its digest."""
+
     slot: date
+    last_slot: date
     next_due_at: datetime
-    digest: Digest | None  # None where the slot has had its digest: only the clock moves
+    is_repeated: bool
+    is_paused: bool
 
 
-def _due(now: datetime, *, left_out: set[int]) -> list[Subscriber]:
-    """Readers to assemble for. One whose digest is being sent this moment, or may have left and
-    will be tried once more, is waited for: its papers cannot be taken back.
+def _due(ids: Sequence[int], now: datetime) -> list[_Due]:
+    """Those of them to assemble for now. One whose digest is being sent this moment, or may have
+    left and will be tried once more, is waited for: its papers cannot be taken back.
     """
-    in_flight = Q(state=Digest.State.SENDING) | Q(state__in=_WAITING) & ~Q(transport="")
-    awaited = Digest.objects.filter(in_flight, subscriber=OuterRef("pk"))
-    due = Subscriber.objects.due(now).filter(~Exists(awaited)).exclude(pk__in=left_out)
-    return list(due.order_by("next_due_at", "id")[:BATCH])
+    left = Digest.objects.filter(
+        subscriber=OuterRef("pk"), state__in=[Digest.State.SENT, Digest.State.UNCERTAIN]
+    )
+    suppressed = Suppression.objects.filter(address_hash=OuterRef("address_hash"))
+    rows = (
+        Subscriber.objects.due(now)
+        .filter(pk__in=ids)
+        .order_by("pk")
+        .values_list(*_COLUMNS, Exists(suppressed), Exists(left))
+    )
+    stands = {pk: (state, transport) for pk, state, transport in _open_digests(ids)}
+    awaited = {pk for pk, (state, by) in stands.items() if by or state == Digest.State.SENDING}
+    return [_Due._make((*row, row[0] in stands)) for row in rows if row[0] not in awaited]
 
 
-def _assemble(batch: Sequence[Subscriber], *, now: datetime) -> set[int]:
+def _open_digests(ids: Collection[int]) -> Iterable[tuple[int, str, str]]:
+    """(subscriber, state, transport)."""
+    digests = Digest.objects.open().filter(subscriber__in=ids).order_by()
+    return digests.values_list("subscriber_id", "state", "transport")
+
+
+def _assemble(batch: Sequence[_Due], morning: _Morning) -> set[int]:
     """Ids of the readers whose clock moved. A batch that fails is halved until who is to blame
     stands alone.
     """
+    if not batch:
+        return set()
     try:
-        plans = [_clockwork(subscriber) for subscriber in batch]
-        _supersede(plans, now=now)
-        _plan(plans, now=now)
-        return _write(plans, now=now)
+        plans = [_plan_for(reader) for reader in batch]
+        _supersede(plans, now=morning.now)
+        _plan(plans, morning)
+        return _write(plans, now=morning.now)
     except (OperationalError, InterfaceError):
         raise  # the database's trouble is everybody's
     except Exception:
         if len(batch) == 1:
-            log.exception("reader stays due", reader=batch[0].uuid)
+            log.exception("reader stays due", reader=_uuid_of(batch[0]))
             return set()
     middle = len(batch) // 2
-    return _assemble(batch[:middle], now=now) | _assemble(batch[middle:], now=now)
+    return _assemble(batch[:middle], morning) | _assemble(batch[middle:], morning)
+
+
+def _uuid_of(reader: _Due) -> uuid.UUID:
+    return Subscriber.objects.values_list("uuid", flat=True).get(pk=reader.pk)
+
+
+def _plan_for(reader: _Due) -> _Plan:
+    clockwork = _clockwork(
+        reader.cadence, tuple(reader.days), reader.hour, reader.time_zone,
+        reader.paused_until, reader.next_due_at, reader.last_slot,
+    )  # fmt: skip
+    return _Plan(reader, clockwork, None if clockwork.is_repeated else _Digest())
+
+
+@lru_cache(maxsize=8192)  # the readers of one morning have few rhythms
+def _clockwork(
+    cadence: str,
+    days: tuple[int, ...],
+    hour: int,
+    time_zone: str,
+    paused_until: date | None,
+    due_at: datetime,
+    last_slot: date | None,
+) -> _Clockwork:
+    reader = Subscriber(
+        cadence=cadence, days=list(days), hour=hour, time_zone=time_zone, paused_until=paused_until
+    )
+    slot = schedule.slot_date(due_at, time_zone)
+    is_repeated = last_slot is not None and slot <= last_slot
+    newest = last_slot if last_slot is not None and is_repeated else slot
+    next_due_at = reader.due_after(due_at, last_slot=newest)
+    return _Clockwork(slot, newest, next_due_at, is_repeated, reader.is_paused(slot))
 
 
 def _supersede(plans: Sequence[_Plan], *, now: datetime) -> None:
@@ -205,7 +372,9 @@ def _supersede(plans: Sequence[_Plan], *, now: datetime) -> None:
 
     Only from readers who are due still: what a faster worker has just made is not the older one.
     """
-    ids = [plan.subscriber.pk for plan in plans if plan.digest is not None]
+    ids = [p.reader.pk for p in plans if p.digest is not None and p.reader.has_waiting]
+    if not ids:
+        return
     readers = Subscriber.objects.due(now).filter(pk__in=ids)
     Digest.objects.filter(subscriber__in=readers, state__in=_WAITING, transport="").update(
         state=Digest.State.SKIPPED,
@@ -216,283 +385,280 @@ def _supersede(plans: Sequence[_Plan], *, now: datetime) -> None:
     )
 
 
-def _plan(plans: Sequence[_Plan], *, now: datetime) -> None:
+def _plan(plans: Sequence[_Plan], morning: _Morning) -> None:
     """Decides what becomes of each digest, and fills those that are to be sent."""
-    hashes = [plan.subscriber.address_hash for plan in plans]
-    held = Suppression.objects.filter(address_hash__in=hashes)
-    suppressed = set(held.values_list("address_hash", flat=True))
-    limit = late_before(now)
     writers = []
     for plan in plans:
         if plan.digest is not None:
-            _rule_out(plan.digest, plan, limit=limit, suppressed=suppressed)
+            _rule_out(plan.digest, plan, limit=morning.late_before)
             if plan.digest.state == Digest.State.ASSEMBLED:
-                writers.append(plan)
+                writers.append((plan, plan.digest))
     if writers:
-        _fill(writers, now=now)
+        _fill(writers, morning)
 
 
-def _clockwork(subscriber: Subscriber) -> _Plan:
-    """The slot that fell due and the moment after it."""
-    due_at = subscriber.next_due_at
-    assert due_at is not None, "a due reader has a due moment"
-    slot = schedule.slot_date(due_at, subscriber.time_zone)
-    repeated = subscriber.last_slot is not None and slot <= subscriber.last_slot
-    last_slot = subscriber.last_slot if repeated else slot
-    next_due_at = subscriber.due_after(due_at, last_slot=last_slot)
-    made = Digest(subscriber=subscriber, due_at=due_at, is_weekly=subscriber.is_weekly)
-    digest = None if repeated else made
-    return _Plan(subscriber, due_at, slot, next_due_at, digest)
-
-
-def _rule_out(digest: Digest, plan: _Plan, *, limit: datetime, suppressed: set[str]) -> None:
-    if plan.subscriber.address_hash in suppressed:
+def _rule_out(digest: _Digest, plan: _Plan, *, limit: datetime) -> None:
+    if plan.reader.is_suppressed:
         digest.state = Digest.State.SUPPRESSED
-    elif plan.subscriber.is_paused(plan.slot):
-        digest.state, digest.skip_reason = Digest.State.SKIPPED, Digest.SkipReason.PAUSED
-    elif digest.due_at < limit:
-        digest.state, digest.skip_reason = Digest.State.SKIPPED, Digest.SkipReason.LATE
+    elif plan.clockwork.is_paused:
+        digest.skip(Digest.SkipReason.PAUSED)
+    elif plan.reader.next_due_at < limit:
+        digest.skip(Digest.SkipReason.LATE)
 
 
-def _fill(plans: Sequence[_Plan], *, now: datetime) -> None:
-    editions = _editions(now)
-    subscribers = [plan.subscriber for plan in plans]
-    ids = [subscriber.pk for subscriber in subscribers]
-    facts, shown, known = facts_of(subscribers), _shown(ids, editions), _has_history(ids)
-    readers = [
-        _reader(plan.subscriber, plan.slot, facts=facts[pk], shown=shown[pk])
-        for pk, plan in zip(ids, plans, strict=True)
-    ]
-    choices = choose(readers, editions, now=now)
-    for pk, plan, choice in zip(ids, plans, choices, strict=True):
-        assert plan.digest is not None, "only plans with a digest are filled"
-        _freeze(plan.digest, choice, is_first=pk not in known)
-        if choice.items:
-            frame = frame_of(plan.subscriber, next_due_at=plan.next_due_at)
-            plan.digest.frame = frame.to_json()
+def _fill(plans: Sequence[tuple[_Plan, _Digest]], morning: _Morning) -> None:
+    facts = told.facts_of([plan.reader.pk for plan, _ in plans])
+    readers = {
+        plan.reader.pk: Reader(
+            facts[plan.reader.pk],
+            plan.reader.papers_per_digest,
+            **_limits(
+                plan.reader.cursor, slot=plan.clockwork.slot, is_weekly=plan.reader.is_weekly
+            ),
+        )
+        for plan, _ in plans
+    }
+    readers = _with_what_they_had(readers, morning.candidates)
+    pages = _pages(list(readers.values()), morning.candidates, now=morning.now)
+    for (plan, digest), page in zip(plans, pages, strict=True):
+        _freeze(digest, page, plan, morning.candidates.shelf)
 
 
-def _freeze(digest: Digest, choice: Choice, *, is_first: bool) -> None:
-    digest.is_first = is_first
-    digest.items = [item.to_json() for item in choice.items]
-    digest.candidates = choice.candidates
-    digest.edition_day = choice.edition_day
-    digest.closed_seq = choice.closed_seq
-    if not choice.items:
-        digest.state, digest.skip_reason = Digest.State.SKIPPED, Digest.SkipReason.NOTHING
+def _freeze(digest: _Digest, page: _Page, plan: _Plan, shelf: Shelf) -> None:
+    digest.is_first = not plan.reader.has_history
+    digest.candidates = page.candidates
+    digest.edition_day = page.edition_day
+    digest.closed_seq = page.closed_seq
+    if not page.lines:
+        digest.skip(Digest.SkipReason.NOTHING)
+        return
+    digest.items = shelf.as_json(page.lines)
+    reader = plan.reader
+    digest.frame = _frame(
+        reader.cadence, tuple(reader.days), reader.hour, reader.time_zone, reader.language,
+        reader.confirmed_at.date(), plan.clockwork.next_due_at,
+    )  # fmt: skip
 
 
-def _reader(
-    subscriber: Subscriber, slot: date, *, facts: profile.ReaderFacts, shown: set[int]
-) -> Reader:
-    # Nobody's cursor is 0 once a digest has dealt with an edition, be it by silence.
-    is_new = subscriber.cursor == 0
-    days = WEEKLY_WINDOW_DAYS if subscriber.is_weekly else WINDOW_DAYS
-    return Reader(
-        facts,
-        places=subscriber.papers_per_digest,
-        since=date.min if is_new else slot - timedelta(days=days),
-        cursor=subscriber.cursor,
-        newest_only=is_new,
-        shown=frozenset(shown),
+@lru_cache(maxsize=8192)
+def _frame(
+    cadence: str,
+    days: tuple[int, ...],
+    hour: int,
+    time_zone: str,
+    language: str,
+    consented_on: date,
+    next_due_at: datetime,
+) -> str:
+    """compose.Frame as JSON."""
+    reader = Subscriber(
+        cadence=cadence, days=list(days), hour=hour, time_zone=time_zone, language=language
     )
+    frame = frame_of(reader, next_due_at=next_due_at)
+    return json.dumps(replace(frame, consented_on=consented_on).to_json())
 
 
-def _editions(now: datetime) -> list[Edition]:
-    """The closed news of the longest window, and the newest edition whatever its age."""
-    news = Edition.objects.news().filled()
-    since = now.date() - timedelta(days=WEEKLY_WINDOW_DAYS + 1)
-    newest = news.order_by("-closed_seq").values("pk")[:1]
-    return list(news.filter(Q(day__gte=since) | Q(pk__in=newest)).order_by("closed_seq"))
+class _Limits(TypedDict):
+    since: date
+    cursor: int
+    newest_only: bool
 
 
-def _has_history(subscriber_ids: Sequence[int]) -> set[int]:
-    """Readers who have been sent something (or may have been)."""
-    left = [Digest.State.SENT, Digest.State.UNCERTAIN]
-    had = Digest.objects.filter(subscriber_id__in=subscriber_ids, state__in=left)
-    return set(had.order_by().values_list("subscriber_id", flat=True).distinct())
+def _limits(cursor: int, *, slot: date, is_weekly: bool) -> _Limits:
+    # Nobody's cursor is 0 once a digest has dealt with an edition, be it by silence.
+    is_new = cursor == 0
+    days = WEEKLY_WINDOW_DAYS if is_weekly else WINDOW_DAYS
+    since = date.min if is_new else slot - timedelta(days=days)
+    return {"since": since, "cursor": cursor, "newest_only": is_new}
 
 
-def _shown(subscriber_ids: Sequence[int], editions: Sequence[Edition]) -> dict[int, set[int]]:
-    """Subscriber id -> candidates that were in one of their digests already.
+def _with_what_they_had(readers: Mapping[int, Reader], among: Candidates) -> dict[int, Reader]:
+    """Each reader with the candidates that were in one of their digests already.
 
     The cursor keeps editions from coming twice, so only a paper that was listed before (in
     another edition) can have been shown: for most mornings there is none and nothing is read.
     """
-    listed_before = Entry.objects.filter(paper=OuterRef("paper")).exclude(pk=OuterRef("pk"))
-    again = Entry.objects.filter(Exists(listed_before), edition__in=editions)
-    papers = set(again.values_list("paper_id", flat=True))
+    ids = [pk for pk, reader in readers.items() if among.may_repeat(_news(reader, among))]
     found: dict[int, set[int]] = defaultdict(set)
-    if not papers:
-        return found
-    first_day = min(Entry.objects.filter(paper__in=papers).values_list("edition__day", flat=True))
-    digests = Digest.objects.shown().filter(
-        subscriber_id__in=subscriber_ids, slot__date__gte=first_day
-    )
-    for subscriber_id, items in digests.order_by().values_list("subscriber_id", "items"):
-        found[subscriber_id].update(papers.intersection(item["paper_id"] for item in items))
-    return found
-
-
-def _topic_facts(topic: Topic) -> profile.TopicFacts:
-    interests = list(topic.interests.all())
-    rules = [i for i in interests if i.kind in {rule.value for rule in profile.RuleKind}]
-    return profile.TopicFacts(
-        topic.name,
-        texts=tuple(i.value for i in interests if i.kind == Interest.Kind.TEXT),
-        rules=tuple(profile.Rule(profile.RuleKind(i.kind), i.value) for i in rules),
-        seeds=tuple(i.paper_id for i in interests if i.paper_id is not None),
-    )
-
-
-def _candidates(
-    editions: Sequence[Edition], *, now: datetime
-) -> tuple[list[ranking.PaperFacts], list[Edition]]:
-    """The papers of the editions, each once, in its newest edition, and that edition beside it."""
-    by_id = {edition.pk: edition for edition in editions}
-    entries = (
-        Entry.objects.standing()
-        .filter(edition__in=editions)
-        .select_related("paper")
-        .order_by("-edition__day", F("rank").asc(nulls_last=True), "id")
-    )
-    encoder = encoding.encoder()
-    facts: dict[int, ranking.PaperFacts] = {}
-    edition_of = []
-    for entry in entries:
-        known = facts.get(entry.paper_id)
-        if known is None:
-            edition = by_id[entry.edition_id]
-            facts[entry.paper_id] = _paper_facts(entry, edition, encoder=encoder, now=now)
-            edition_of.append(edition)
-        elif entry.is_pick and not known.picked_by:
-            # Listed once more, it is an editor's pick still: who was shown it is asked elsewhere.
-            facts[entry.paper_id] = replace(
-                known, picked_by=entry.picked_by, editor_note=entry.editor_note
-            )
-    return list(facts.values()), edition_of
-
-
-def _paper_facts(
-    entry: Entry, edition: Edition, *, encoder: vectors.Encoder, now: datetime
-) -> ranking.PaperFacts:
-    paper = entry.paper
-    return ranking.PaperFacts(
-        paper_id=paper.pk,
-        title=paper.title,
-        abstract=paper.abstract,
-        authors=tuple(paper.authors),
-        organization=paper.organization,
-        categories=tuple(paper.categories),
-        keywords=tuple(paper.keywords),
-        trending=_trending(entry, now=now),
-        upvotes=paper.upvotes,
-        age_days=max((now.date() - edition.day).days, 0),
-        group=None if entry.group is None else (edition.pk, entry.group),
-        code=_code(paper, encoder),
-        stars=paper.stars,
-        content_hash=paper.content_hash,
-        picked_by=entry.picked_by,
-        editor_note=entry.editor_note,
-    )
-
-
-def _trending(entry: Entry, *, now: datetime) -> float:
-    """As ranked when the edition closed; of an open one, by the votes so far."""
-    if entry.score is not None:
-        return entry.score
-    return trending.score(entry.paper.upvotes, (now - entry.added_at).total_seconds() / 3600)
-
-
-def _codes(profiles: Sequence[profile.Profile]) -> dict[int, bytes]:
-    encoder = encoding.encoder()
-    wanted = [key for key in profile.keys(profiles) if isinstance(key, int)]
-    papers = Paper.objects.filter(id__in=wanted)
-    columns = papers.only("id", "title", "abstract", "encoder", "vector")
-    return {paper.pk: _code(paper, encoder) for paper in columns}
-
-
-def _code(paper: Paper, encoder: vectors.Encoder) -> bytes:
-    """As stored, or made now where the paper changed since it was encoded."""
-    return bytes(paper.vector) if paper.encoder == encoder.id else encoder.encode(paper.text)
-
-
-def _reference() -> list[bytes]:
-    recent = Paper.objects.filter(encoder=encoding.encoder().id).order_by("-first_seen_at", "-id")
-    return [bytes(code) for code in recent.values_list("vector", flat=True)[:REFERENCE_PAPERS]]
-
-
-def _choice(
-    reader: Reader,
-    ranked: ranking.Ranking,
-    papers: Sequence[ranking.PaperFacts],
-    edition_of: Sequence[Edition],
-) -> Choice:
-    new = {
-        edition
-        for edition in edition_of
-        if (edition.closed_seq or 0) > reader.cursor and edition.day >= reader.since
+    if ids:
+        digests = Digest.objects.shown().filter(
+            subscriber_id__in=ids, slot__date__gte=among.first_listed
+        )
+        for pk, items in digests.order_by().values_list("subscriber_id", "items"):
+            found[pk].update(item["paper_id"] for item in items)
+    return {
+        pk: replace(reader, shown=among.listed_before & found[pk]) if pk in found else reader
+        for pk, reader in readers.items()
     }
-    if not new:
-        return Choice(closed_seq=reader.cursor)
-    newest = max(new, key=lambda edition: (edition.closed_seq or 0, edition.day))
-    wanted = {newest} if reader.newest_only else new
-    allowed = np.array(
-        [
-            edition in wanted and paper.paper_id not in reader.shown
-            for paper, edition in zip(papers, edition_of, strict=True)
-        ],
-        np.bool_,
-    )
-    return Choice(
-        tuple(compose(ranked, papers, allowed, places=reader.places)),
-        candidates=int(allowed.sum()),
-        edition_day=newest.day,
-        closed_seq=newest.closed_seq or reader.cursor,
-    )
+
+
+# -- choosing ------------------------------------------------------------------------------
+
+
+class _Page(NamedTuple):
+    """A Choice before its papers are looked up."""
+
+    lines: Sequence[Line] = ()
+    candidates: int = 0
+    edition_day: date | None = None
+    closed_seq: int = 0
+
+
+def _choices(readers: Sequence[Reader], among: Candidates, *, now: datetime) -> list[Choice]:
+    pages = _pages(readers, among, now=now)
+    return [
+        Choice(
+            tuple(among.shelf.items(page.lines)), page.candidates, page.edition_day, page.closed_seq
+        )
+        for page in pages
+    ]
+
+
+def _pages(readers: Sequence[Reader], among: Candidates, *, now: datetime) -> list[_Page]:
+    profiles = [profile.build(reader.facts, now=now) for reader in readers]
+    ranked = ranking.rank(profiles, among.corpus, codes=among.codes(profiles))
+    return [_page(reader, each, among) for reader, each in zip(readers, ranked, strict=True)]
+
+
+def _page(reader: Reader, ranked: ranking.Ranking, among: Candidates) -> _Page:
+    news = _news(reader, among)
+    if news is None:
+        return _Page(closed_seq=reader.cursor)
+    allowed, count = news.allowed, news.papers
+    if reader.shown:
+        allowed = allowed.copy()
+        allowed[[among.corpus.place_of[paper] for paper in reader.shown]] = False
+        count = int(allowed.sum())
+    lines = compose(ranked, among.shelf, allowed, places=reader.places)
+    return _Page(lines, count, news.newest.day, news.newest.closed_seq or reader.cursor)
+
+
+def _news(reader: Reader, among: Candidates) -> candidates.News | None:
+    return among.news(reader.cursor, reader.since, newest_only=reader.newest_only)
 
 
 # -- writing -------------------------------------------------------------------------------
+
+_WRITTEN = (
+    "uuid", "subscriber", "slot", "due_at", "is_first", "is_weekly", "items", "candidates",
+    "edition_day", "closed_seq", "frame", "state", "skip_reason", "assembled_at",
+)  # fmt: skip
 
 
 @transaction.atomic
 def _write(plans: Sequence[_Plan], *, now: datetime) -> set[int]:
     """Advances the clocks that are still as planned, and writes their digests; whose moved."""
-    # In one order everywhere, so that two workers never wait for each other's rows.
-    moved = [plan for plan in sorted(plans, key=lambda each: each.subscriber.pk) if _advance(plan)]
-    digests = [plan.digest for plan in moved if plan.digest is not None]
-    slots = _count_due(Counter(plan.slot for plan in moved if plan.digest is not None))
-    for plan in moved:
-        if plan.digest is not None:
-            plan.digest.slot = slots[plan.slot]
-            plan.digest.assembled_at = now
-    Digest.objects.bulk_create(digests, batch_size=100)
-    if digests:
-        states = Counter(digest.skip_reason or digest.state for digest in digests)
-        log.info("digests assembled", digests=len(digests), **dict(sorted(states.items())))
-        if log.isEnabledFor(logging.DEBUG):
-            for digest in digests:
-                log.debug(f"digest {digest.state}", digest=digest.uuid, why=digest.skip_reason)
-    return {plan.subscriber.pk for plan in moved}
+    moved = _as_planned(plans)
+    if not moved:
+        return set()
+    _advance(moved)
+    made = [(plan, plan.digest) for plan in moved if plan.digest is not None]
+    due = Counter(plan.clockwork.slot for plan, _ in made)
+    _insert(made, _slots(due), now=now)
+    # The last of all: every worker waits for these few rows.
+    _count_due(due)
+    return {plan.reader.pk for plan in moved}
 
 
-def _advance(plan: _Plan) -> bool:
-    """Compare-and-set: true for exactly one of any number of workers."""
-    changes: dict[str, object] = {"next_due_at": plan.next_due_at}
-    if plan.digest is not None:
-        changes["last_slot"] = plan.slot
-        if plan.digest.skip_reason == Digest.SkipReason.NOTHING:
-            changes["cursor"] = Greatest(F("cursor"), plan.digest.closed_seq)
-    seen = Subscriber.objects.active().filter(pk=plan.subscriber.pk, next_due_at=plan.due_at)
-    if plan.digest is not None:
-        seen = seen.filter(~Exists(Digest.objects.open().filter(subscriber=OuterRef("pk"))))
-    return seen.update(**changes) == 1
+def _as_planned(plans: Sequence[_Plan]) -> list[_Plan]:
+    """Those whose reader is active still, due since the same moment and, where there is a digest
+    to be made, has no open one. Their rows are locked, so that exactly one of any number of
+    workers sees them so.
+    """
+    ids = sorted(plan.reader.pk for plan in plans)
+    # In one order everywhere, so that two workers never wait for each other's rows. SQLite has no
+    # such lock: its transaction has held the only one since it began.
+    rows = Subscriber.objects.active().filter(pk__in=ids).order_by("pk")
+    locked = rows.select_for_update(no_key=True).values_list("pk", "next_due_at", "cursor")
+    # A cursor that moved: an older digest has left meanwhile, with papers that were chosen again.
+    stands = {pk: (due_at, cursor) for pk, due_at, cursor in locked}
+    busy = {pk for pk, *_ in _open_digests(ids)}
+    return [
+        plan
+        for plan in plans
+        if stands.get(plan.reader.pk) == (plan.reader.next_due_at, plan.reader.cursor)
+        and (plan.digest is None or plan.reader.pk not in busy)
+    ]
+
+
+def _advance(plans: Sequence[_Plan]) -> None:
+    """One UPDATE. What says nothing has dealt with its editions, so the cursor moves with it."""
+    of = {plan.reader.pk: plan.clockwork for plan in plans}
+    changes = {
+        "next_due_at": _each({pk: clock.next_due_at for pk, clock in of.items()}, "next_due_at"),
+        "last_slot": _each({pk: clock.last_slot for pk, clock in of.items()}, "last_slot"),
+    }
+    silent = {
+        plan.reader.pk: plan.digest.closed_seq
+        for plan in plans
+        if plan.digest is not None and plan.digest.skip_reason == Digest.SkipReason.NOTHING
+    }
+    if silent:
+        changes["cursor"] = Case(
+            *(
+                When(
+                    pk__in=[pk for pk, seq in silent.items() if seq == dealt_with],
+                    then=Greatest(F("cursor"), dealt_with),
+                )
+                for dealt_with in set(silent.values())
+            ),
+            default=F("cursor"),
+        )
+    Subscriber.objects.filter(pk__in=of).update(**changes)
+
+
+def _each(values: Mapping[int, Hashable], name: str) -> Combinable:
+    """Primary key -> value; most batches have one for all."""
+    column = _field(Subscriber, name)
+    if len(different := set(values.values())) == 1:
+        return Value(different.pop(), output_field=column)
+    texts = {value: str(spelled(column, value)) for value in different}
+    return ByRow({pk: texts[value] for pk, value in values.items()}, output_field=column)
+
+
+def _slots(days: Iterable[date]) -> dict[date, Slot]:
+    return {day: Slot.objects.get_or_create(date=day)[0] for day in sorted(days)}
 
 
 def _count_due(due: Counter[date]) -> dict[date, Slot]:
-    slots = {}
+    slots = _slots(due)
     for day, count in sorted(due.items()):
-        slots[day], _ = Slot.objects.get_or_create(date=day)
         # What was counted for good is so no longer: new digests belong to it.
         Slot.objects.filter(date=day).update(due=F("due") + count, counts=None)
     return slots
+
+
+def _insert(
+    made: Sequence[tuple[_Plan, _Digest]], slots: Mapping[date, Slot], *, now: datetime
+) -> None:
+    if not made:
+        return
+    rows = [_row(plan, digest, slots[plan.clockwork.slot].pk, now) for plan, digest in made]
+    insert_rows(Digest, _WRITTEN, rows)
+    states = Counter(str(digest.skip_reason or digest.state) for _, digest in made)
+    log.info("digests assembled", digests=len(made), **dict(sorted(states.items())))
+    if log.isEnabledFor(logging.DEBUG):
+        for _, digest in made:
+            log.debug(f"digest {digest.state}", digest=digest.uuid, why=digest.skip_reason)
+
+
+def _row(plan: _Plan, digest: _Digest, slot_id: int, now: datetime) -> tuple[object, ...]:
+    """In the order of _WRITTEN."""
+    return (
+        digest.uuid.hex, plan.reader.pk, slot_id,
+        _spelled("due_at", plan.reader.next_due_at), digest.is_first, plan.reader.is_weekly,
+        digest.items, digest.candidates, _spelled("edition_day", digest.edition_day),
+        digest.closed_seq, digest.frame, str(digest.state), str(digest.skip_reason),
+        _spelled("assembled_at", now),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _spelled(name: str, value: Hashable) -> object:
+    return spelled(_field(Digest, name), value)
+
+
+def _field(model: type[Model], name: str) -> Field[Any, Any]:
+    found = model._meta.get_field(name)
+    assert isinstance(found, Field), "a column of its own"
+    return found

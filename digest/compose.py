@@ -12,10 +12,11 @@ alone only to a reader whom it interests, or who has named nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,23 @@ class Item:
     content_hash: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without what says nothing: a million digests of fifteen items are kept for months."""
+        stored: dict[str, Any] = {
+            "paper_id": self.paper_id,
+            "section": self.section,
+            "score": self.score,
+        }
+        if self.is_popular:
+            stored["is_popular"] = True
+        if self.reason is not None:
+            stored["reason"] = self.reason.to_json()
+        if self.upvotes is not None:
+            stored["upvotes"] = self.upvotes
+        if self.stars is not None:
+            stored["stars"] = self.stars
+        if self.content_hash:
+            stored["content_hash"] = self.content_hash
+        return stored
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -88,53 +105,150 @@ class Frame:
 _FRAME_DATES = ("next_on", "consented_on")
 
 
+class Line(NamedTuple):
+    """One paper of a digest, by its place among the candidates; else as Item."""
+
+    place: int
+    section: str
+    score: float
+    reason: Reason | None = None
+    is_popular: bool = False
+
+
+class Shelf:
+    """The candidates as composing needs them: what does not depend on the reader, made once."""
+
+    def __init__(self, papers: Sequence[PaperFacts]) -> None:
+        self.papers = papers
+        self._around: dict[int, tuple[str, str]] = {}
+        self._by_id = np.argsort(np.array([paper.paper_id for paper in papers], np.int64))
+        self._grouped = np.array([paper.group is not None for paper in papers], np.bool_)
+        # The newest edition's first, then as they trend.
+        self.picks = sorted(
+            (place for place, paper in enumerate(papers) if paper.picked_by),
+            key=lambda p: (papers[p].age_days, -papers[p].trending, papers[p].paper_id),
+        )
+        self.popular = sorted(
+            (place for place, paper in enumerate(papers) if paper.trending >= POPULAR_FLOOR),
+            key=lambda p: (-papers[p].trending, papers[p].paper_id),
+        )
+
+    def ordered(self, score: NDArray[np.float64], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Places of the allowed papers by falling score, then by paper, only the best of each
+        near-duplicate group.
+        """
+        places = self._by_id[allowed[self._by_id]]
+        order: NDArray[np.int64] = places[np.argsort(-score[places], kind="stable")]
+        return self.first_of_each_group(order)
+
+    def first_of_each_group(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        is_grouped = self._grouped[places]
+        if not is_grouped.any():
+            return places
+        seen: set[tuple[int, int] | None] = set()
+        kept = ~is_grouped
+        for n in np.flatnonzero(is_grouped).tolist():
+            group = self.papers[places[n]].group
+            kept[n] = group not in seen
+            seen.add(group)
+        return places[kept]
+
+    def items(self, lines: Iterable[Line]) -> list[Item]:
+        return [self._item(line) for line in lines]
+
+    def as_json(self, lines: Iterable[Line]) -> str:
+        """The items as text, which is joined of what each paper and each reason says of itself."""
+        return f"[{', '.join(map(self._text, lines))}]"
+
+    def _item(self, line: Line) -> Item:
+        facts = self.papers[line.place]
+        return Item(
+            facts.paper_id,
+            line.section,
+            line.score,
+            is_popular=line.is_popular,
+            reason=line.reason,
+            upvotes=facts.upvotes,
+            stars=facts.stars,
+            content_hash=facts.content_hash[:HASH_CHARACTERS],
+        )
+
+    def _text(self, line: Line) -> str:
+        around = self._around.get(line.place)
+        if around is None:
+            around = self._around[line.place] = self._around_line(line.place)
+        before, after = around
+        is_popular = ', "is_popular": true' if line.is_popular else ""
+        reason = f', "reason": {line.reason.text}' if line.reason is not None else ""
+        return (
+            f'{before}, "section": "{line.section}", "score": {line.score!r}'
+            f"{is_popular}{reason}{after}"
+        )
+
+    def _around_line(self, place: int) -> tuple[str, str]:
+        """What an item begins with, and what it ends with, whoever gets it."""
+        stored = self._item(Line(place, BRIEF, 0.0)).to_json()
+        del stored["section"], stored["score"]
+        before = json.dumps({"paper_id": stored.pop("paper_id")})
+        after = json.dumps(stored)
+        return before[:-1], f", {after[1:]}" if stored else after[1:]
+
+
 def compose(
-    ranking: Ranking, papers: Sequence[PaperFacts], allowed: NDArray[np.bool_], *, places: int
-) -> list[Item]:
-    """The items of one digest: picks, full ones, brief ones. Empty when nothing is worth a mail.
+    ranking: Ranking, shelf: Shelf, allowed: NDArray[np.bool_], *, places: int
+) -> list[Line]:
+    """The lines of one digest: picks, full ones, brief ones. Empty when nothing is worth a mail.
 
     allowed: (papers,), false for what this reader has been shown or is too old for them.
     """
     allowed = allowed & ~ranking.muted
-    picks = _picks(papers, allowed)
-    rest = allowed & ~_taken_by(picks, papers)
+    picks = _picks(shelf, allowed)
+    rest = allowed & ~_taken_by(picks, shelf.papers) if picks else allowed
     choose = _own_papers if ranking.profile.names_topics else _front_page
-    chosen = choose(ranking, papers, rest, places=places)
-    is_worth_a_mail = any(item.section == FULL for item in chosen) or any(
+    chosen = choose(ranking, shelf, rest, places=places)
+    is_worth_a_mail = any(line.section == FULL for line in chosen) or any(
         _is_wanted(ranking, paper) for paper in picks
     )
-    return [_pick(ranking, papers, paper) for paper in picks] + chosen if is_worth_a_mail else []
+    if not is_worth_a_mail:
+        return []
+    return [_pick(ranking, shelf.papers, paper) for paper in picks] + chosen
 
 
 def _own_papers(
-    ranking: Ranking, papers: Sequence[PaperFacts], allowed: NDArray[np.bool_], *, places: int
-) -> list[Item]:
+    ranking: Ranking, shelf: Shelf, allowed: NDArray[np.bool_], *, places: int
+) -> list[Line]:
     """What clears the floor, in full, and the best of the rest in brief."""
-    open_to = _one_of_each_group(ranking, papers, allowed)
-    worthy = [paper for paper in open_to if ranking.relevance[paper] >= FLOOR]
-    chosen = _chosen(ranking, worthy, places=places)
+    open_to = shelf.ordered(ranking.score, allowed)
+    clears = open_to[ranking.relevance[open_to] >= FLOOR]
+    worthy, topics = clears.tolist(), ranking.best[clears].tolist()
+    chosen = _chosen(worthy, topics, places=places)
     extra = None
     # The popular place is taken only beside the reader's own papers, and never from a topic.
-    if worthy and len({int(ranking.best[paper]) for paper in worthy}) < places:
-        extra = _most_popular(papers, [paper for paper in open_to if paper not in chosen])
+    if worthy and len(set(topics)) < places:
+        left = np.zeros_like(allowed)
+        left[open_to] = True
+        left[chosen] = False
+        extra = _most_popular(shelf, left)
     if extra is not None:
-        chosen = _chosen(ranking, worthy, places=places - 1)
-    full = [_full(ranking, papers, paper, ranking.explain(paper)) for paper in chosen]
+        chosen = _chosen(worthy, topics, places=places - 1)
+    full = [_line(ranking, paper, FULL, ranking.explain(paper)) for paper in chosen]
     if extra is not None:
-        full.append(replace(_full(ranking, papers, extra, popular(papers[extra])), is_popular=True))
-    rest = [p for p in open_to if p not in {*chosen, extra}]
-    return full + _brief(ranking, papers, rest)
+        line = _line(ranking, extra, FULL, popular(shelf.papers[extra]))
+        full.append(line._replace(is_popular=True))
+    named = {*chosen, extra}
+    first = open_to[: len(named) + BRIEF_PLACES].tolist()
+    return full + _brief(ranking, [paper for paper in first if paper not in named])
 
 
 def _front_page(
-    ranking: Ranking, papers: Sequence[PaperFacts], allowed: NDArray[np.bool_], *, places: int
-) -> list[Item]:
+    ranking: Ranking, shelf: Shelf, allowed: NDArray[np.bool_], *, places: int
+) -> list[Line]:
     """What trends, for a reader without topics. Feedback counts by what exceeds the floor."""
     clear = ranking.relevance - np.clip(ranking.relevance, -FLOOR, FLOOR)
     bent = replace(ranking, score=ranking.score - ranking.relevance + clear)
-    open_to = _one_of_each_group(bent, papers, allowed)
-    full = [_full(bent, papers, paper, _why(bent, papers, paper)) for paper in open_to[:places]]
-    return full + _brief(bent, papers, open_to[places:])
+    open_to = shelf.ordered(bent.score, allowed).tolist()
+    full = [_line(bent, paper, FULL, _why(bent, shelf.papers, paper)) for paper in open_to[:places]]
+    return full + _brief(bent, open_to[places:])
 
 
 def _why(ranking: Ranking, papers: Sequence[PaperFacts], paper: int) -> Reason:
@@ -143,17 +257,16 @@ def _why(ranking: Ranking, papers: Sequence[PaperFacts], paper: int) -> Reason:
     return popular(papers[paper])
 
 
-def _picks(papers: Sequence[PaperFacts], allowed: NDArray[np.bool_]) -> list[int]:
-    """The newest edition's first, then as they trend; of near-duplicates one."""
-    picks = [p for p in np.flatnonzero(allowed).tolist() if papers[p].picked_by]
-    picks.sort(key=lambda p: (papers[p].age_days, -papers[p].trending, papers[p].paper_id))
-    return _first_of_each_group(papers, picks)[:MOST_PICKS]
+def _picks(shelf: Shelf, allowed: NDArray[np.bool_]) -> list[int]:
+    """In the shelf's order; of near-duplicates one."""
+    picks = [place for place in shelf.picks if allowed[place]]
+    if len(picks) > 1:
+        picks = shelf.first_of_each_group(np.array(picks)).tolist()
+    return picks[:MOST_PICKS]
 
 
 def _taken_by(picks: Sequence[int], papers: Sequence[PaperFacts]) -> NDArray[np.bool_]:
     """(papers,): true for the picks, and for what says nearly the same as one of them."""
-    if not picks:
-        return np.zeros(len(papers), np.bool_)
     groups = {papers[paper].group for paper in picks} - {None}
     alike = [place in picks or paper.group in groups for place, paper in enumerate(papers)]
     return np.array(alike, np.bool_)
@@ -163,32 +276,14 @@ def _is_wanted(ranking: Ranking, pick: int) -> bool:
     return not ranking.profile.names_topics or bool(ranking.relevance[pick] >= FLOOR)
 
 
-def _one_of_each_group(
-    ranking: Ranking, papers: Sequence[PaperFacts], allowed: NDArray[np.bool_]
-) -> list[int]:
-    """Allowed papers by falling score, only the best of each near-duplicate group."""
-    ids = np.array([paper.paper_id for paper in papers])
-    order = np.lexsort((ids, -ranking.score)) if len(papers) else ids.astype(int)
-    return _first_of_each_group(papers, order[allowed[order]].tolist())
+def _chosen(worthy: Sequence[int], topics: Sequence[int], *, places: int) -> list[int]:
+    """The best of each topic, then the best of all; `worthy` and the result are by score.
 
-
-def _first_of_each_group(papers: Sequence[PaperFacts], places: Iterable[int]) -> list[int]:
-    seen: set[tuple[int, int]] = set()
-    kept = []
-    for place in places:
-        group = papers[place].group
-        if group not in seen:
-            kept.append(place)
-            if group is not None:
-                seen.add(group)
-    return kept
-
-
-def _chosen(ranking: Ranking, worthy: list[int], *, places: int) -> list[int]:
-    """The best of each topic, then the best of all; `worthy` and the result are by score."""
+    topics: the best one of each worthy paper.
+    """
     first_of_topic: dict[int, int] = {}
-    for paper in worthy:
-        first_of_topic.setdefault(int(ranking.best[paper]), paper)
+    for paper, topic in zip(worthy, topics, strict=True):
+        first_of_topic.setdefault(topic, paper)
     picked = set(list(first_of_topic.values())[:places])
     for paper in worthy:
         if len(picked) >= places:
@@ -197,32 +292,17 @@ def _chosen(ranking: Ranking, worthy: list[int], *, places: int) -> list[int]:
     return [paper for paper in worthy if paper in picked]
 
 
-def _most_popular(papers: Sequence[PaperFacts], left: Iterable[int]) -> int | None:
-    best = max(left, key=lambda p: (papers[p].trending, -papers[p].paper_id), default=None)
-    return best if best is not None and papers[best].trending >= POPULAR_FLOOR else None
+def _most_popular(shelf: Shelf, left: NDArray[np.bool_]) -> int | None:
+    return next((place for place in shelf.popular if left[place]), None)
 
 
-def _pick(ranking: Ranking, papers: Sequence[PaperFacts], paper: int) -> Item:
-    return _item(ranking, papers[paper], paper, PICK, picked(papers[paper]))
+def _pick(ranking: Ranking, papers: Sequence[PaperFacts], paper: int) -> Line:
+    return _line(ranking, paper, PICK, picked(papers[paper]))
 
 
-def _full(ranking: Ranking, papers: Sequence[PaperFacts], paper: int, reason: Reason) -> Item:
-    return _item(ranking, papers[paper], paper, FULL, reason)
+def _brief(ranking: Ranking, rest: list[int]) -> list[Line]:
+    return [_line(ranking, paper, BRIEF) for paper in rest[:BRIEF_PLACES]]
 
 
-def _brief(ranking: Ranking, papers: Sequence[PaperFacts], rest: list[int]) -> list[Item]:
-    return [_item(ranking, papers[p], p, BRIEF, None) for p in rest[:BRIEF_PLACES]]
-
-
-def _item(
-    ranking: Ranking, facts: PaperFacts, place: int, section: str, reason: Reason | None
-) -> Item:
-    return Item(
-        facts.paper_id,
-        section,
-        round(float(ranking.score[place]), 3),
-        reason=reason,
-        upvotes=facts.upvotes,
-        stars=facts.stars,
-        content_hash=facts.content_hash[:HASH_CHARACTERS],
-    )
+def _line(ranking: Ranking, paper: int, section: str, reason: Reason | None = None) -> Line:
+    return Line(paper, section, round(ranking.score.item(paper), 3), reason)

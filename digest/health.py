@@ -20,10 +20,11 @@ from django.utils.translation import gettext, ngettext
 
 from papers import editions, freshness
 from papers.models import Edition
+from subscribers import flow
 from subscribers.mail import SERVICE_MAILS
 from subscribers.models import Subscriber
 
-from . import accounts
+from . import accounts, shares
 from .accounts import Account
 from .models import Digest, Heartbeat, Hold, Slot
 from .plots import duration
@@ -101,7 +102,7 @@ def oldest_due_reader(now: datetime) -> datetime | None:
     """
     in_flight = Q(state=Digest.State.SENDING) | ~Q(transport="")
     awaited = Digest.objects.open().filter(in_flight, subscriber=OuterRef("pk"))
-    due = Subscriber.objects.due(now).filter(~Exists(awaited)).order_by("next_due_at")
+    due = shares.due_readers(now).filter(~Exists(awaited)).order_by("next_due_at")
     return due.values_list("next_due_at", flat=True).first()
 
 
@@ -268,6 +269,13 @@ def _sending(now: datetime) -> Answer:
     return True, gettext("Held for %(ago)s.") % {"ago": _ago(hold.began_at, now)}
 
 
+def _transports(now: datetime) -> Answer:
+    """Limits are somebody's decision; trouble is a failure once there is no other way out."""
+    all_of_them = flow.standings(now)
+    said = " ".join(f"{each.name}: {each.said}" for each in all_of_them)
+    return not all(each.is_open for each in all_of_them), said
+
+
 def _accounts(now: datetime) -> Answer:
     recent = recent_accounts(now)
     if wrong := broken(recent):
@@ -284,6 +292,7 @@ _LOOKS: Mapping[str, Look] = {
     "editions": _editions,
     "sources": _sources,
     "sending": _sending,
+    "transports": _transports,
     "accounts": _accounts,
 }
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -19,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from papers import freshness
 from papers.models import Edition, Entry
+from subscribers import flow
 from subscribers.models import Subscriber, Suppression
 
 from . import health
@@ -54,6 +56,7 @@ def families(now: datetime) -> Iterator[Metric]:
     yield from _readers()
     yield from _slots(now)
     yield from _waiting(now)
+    yield from _transports(now)
     yield from _processes(now)
     yield from _papers(now)
     yield from _complaints(now)
@@ -111,6 +114,25 @@ def _waiting(now: datetime) -> Iterator[Metric]:
     yield _by("oldest_due_age_seconds", text, "what", oldest)
     held = Hold.objects.in_force().exists()
     yield _one("hold_in_force", "1 while the operator holds sending.", held)
+
+
+def _transports(now: datetime) -> Iterator[Metric]:
+    """Nothing where the settings name none that can be used: then no mail leaves, and the log
+    says why.
+    """
+    try:
+        stand = flow.standings(now)
+    except ImproperlyConfigured:
+        return
+    limits = {each.name: each.limit for each in stand if each.limit is not None}
+    text = "Mails that a transport may be given this UTC day; none where there is no limit."
+    yield _by("transport_limit_today", text, "transport", limits)
+    used = {each.name: each.used for each in stand}
+    text = "Mails that it was given this UTC day; counted only while there is a limit."
+    yield _by("transport_used_today", text, "transport", used)
+    rests = {each.name: each.is_open for each in stand}
+    text = "1 while a transport rests after trouble, and nothing is given to it."
+    yield _by("transport_circuit_open", text, "transport", rests)
 
 
 def _processes(now: datetime) -> Iterator[Metric]:

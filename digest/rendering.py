@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from email.utils import formataddr
-from typing import Any
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
@@ -25,11 +27,13 @@ from papers.models import Paper, utc_day
 from papers.records import web_url
 from subscribers import mail, schedule, tokens
 from subscribers.models import Subscriber
+from subscribers.transports.ready import ReadyMail
 
 from . import compose
 from .compose import Frame, Item
 from .models import Digest
 from .ranking import Reason
+from .recent import Recent
 
 SUMMARY_SENTENCES = 3
 SUMMARY_CHARACTERS = 420
@@ -39,6 +43,12 @@ TITLE_CHARACTERS = 300
 NAME_CHARACTERS = 100
 LINK_CHARACTERS = 200  # a longer one would cost every reader more than it gives
 AUTHORS_SHOWN = 3
+PAPERS_KEPT = 500  # of each generation: a morning shows the papers of a few days
+# Of each generation: each with its numbers as they were, in each language; about 15 kB with pieces.
+SHOWN_KEPT = 750
+# Where the pieces of a mail can be cut apart, and that nothing is cut here (see digest.pieces).
+CUTS = ("subject", "preheader", "count", "item", "reason", "consented", "cadence", "next")
+UNCUT = dict.fromkeys(CUTS, "")
 # A sentence ends at . ! or ? before a capital, but not in "et al. The" or "e.g. A" or "J. Doe".
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\bal\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bFig\.)(?<!\bEq\.)"
@@ -48,7 +58,12 @@ _SENTENCE_END = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ContentItem:
-    """One paper as it is shown. Addresses are absolute; an empty one is not offered."""
+    """One paper as it is shown. Addresses are absolute; an empty one is not offered.
+
+    key: opens the reader's pages; without one nothing that acts is offered.
+    kept: what others have made of the paper, under keys of their own. It is shared by all readers
+    to whom the paper is shown, and lives as long as it is at hand.
+    """
 
     paper_id: int
     arxiv_id: str
@@ -64,14 +79,41 @@ class ContentItem:
     code_url: str
     is_popular: bool = False
     reason: Reason | None = None
-    more_url: str = ""
-    less_url: str = ""
-    save_url: str = ""
+    key: str = ""
+    kept: dict[Hashable, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    @property
+    def more_url(self) -> str:
+        return self._feedback_url("more")
+
+    @property
+    def less_url(self) -> str:
+        return self._feedback_url("less")
+
+    @property
+    def save_url(self) -> str:
+        return self._feedback_url("saved")
+
+    def for_reader(self, *, is_popular: bool, reason: Reason | None, key: str) -> Self:
+        """The same paper, with what stands beside it for one reader."""
+        values: tuple[Any, ...] = (*_same_for_all(self), is_popular, reason, key)
+        made = type(self)(*values)
+        object.__setattr__(made, "kept", self.kept)
+        return made
+
+    def _feedback_url(self, kind: str) -> str:
+        return _absolute("digest:feedback", self.key, kind, self.paper_id) if self.key else ""
+
+
+_same_for_all = attrgetter(*[each.name for each in fields(ContentItem)][:12])
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a digest says, whoever shows it."""
+    """What a digest says, whoever shows it.
+
+    The keys open the reader's pages; without one its pages are not offered.
+    """
 
     site_name: str
     edition_day: date | None
@@ -83,18 +125,39 @@ class Content:
     brief: tuple[ContentItem, ...]
     picks: tuple[ContentItem, ...] = ()
     language: str = "en"
-    web_url: str = ""
-    preferences_url: str = ""
-    pause_url: str = ""
-    unsubscribe_url: str = ""
+    read_key: str = ""
+    manage_key: str = ""
+    unsubscribe_key: str = ""
     consented_on: date | None = None
     cadence_words: str = ""
     next_on: date | None = None
     postal_address: str = ""
 
     @property
+    def web_url(self) -> str:
+        return mail.keyed_url("digest:read", self.read_key) if self.read_key else ""
+
+    @property
+    def preferences_url(self) -> str:
+        key = self.manage_key
+        return mail.keyed_url("subscribers:preferences", key) if key else ""
+
+    @property
+    def pause_url(self) -> str:
+        return f"{self.preferences_url}#pause" if self.manage_key else ""
+
+    @property
+    def unsubscribe_url(self) -> str:
+        key = self.unsubscribe_key
+        return mail.keyed_url("subscribers:unsubscribe", key) if key else ""
+
+    @property
     def chosen_count(self) -> int:
         return len(self.full)
+
+    @property
+    def is_picks_alone(self) -> bool:
+        return bool(self.picks) and not self.full
 
     @property
     def is_everybodys(self) -> bool:
@@ -105,26 +168,26 @@ class Content:
     @property
     def subject(self) -> str:
         """The top paper, and the second where both fit: one line, no control characters."""
-        said = _cut(" · ".join(self._headlines), SUBJECT_CHARACTERS) or self.site_name
+        said = _cut(" · ".join(self._headlines), SUBJECT_CHARACTERS) or _one_line(self.site_name)
         # What looks like an encoded word (RFC 2047) would be decoded by whoever shows the mail.
         return said.replace("=?", "= ?")
 
     @property
     def preheader(self) -> str:
         """What follows the subject: the next titles."""
-        rest = [item.title for item in self._leading[len(self._headlines) :]]
-        said = rest or [item.summary for item in self._leading[:1]]
+        rest = self._titles[len(self._headlines) :]
+        said = rest or [item.summary for item in (*self.full, *self.picks)[:1]]
         return _cut(" · ".join(said), PREHEADER_CHARACTERS)
 
     @property
     def _headlines(self) -> list[str]:
-        titles = [item.title for item in self._leading[:2]]
+        titles = self._titles[:2]
         return titles if len(" · ".join(titles)) <= SUBJECT_CHARACTERS else titles[:1]
 
     @property
-    def _leading(self) -> tuple[ContentItem, ...]:
+    def _titles(self) -> list[str]:
         """The reader's own papers come first: what everybody gets does not make them open it."""
-        return (*self.full, *self.picks)
+        return [item.title for item in (*self.full, *self.picks) if item.title]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +204,18 @@ class Remade:
 
 
 def contents(digests: Sequence[Digest], *, now: datetime) -> dict[int, Content]:
-    """Digest id -> Content; one query for all papers. Digests need subscriber and slot loaded.
+    """Digest id -> Content; one query for all papers, and a second for those not seen before.
+    Digests need subscriber and slot loaded.
 
     now: the day of the links' keys, where the digest has no frame. A digest of an erased reader
     has no content.
     """
-    papers = _papers(item for digest in digests for item in _items(digest))
-    made = {}
-    for digest in digests:
-        if digest.subscriber is not None:
-            frame = _frame(digest, digest.subscriber)
-            with translation.override(frame.language):
-                made[digest.pk] = _of_digest(digest, digest.subscriber, papers, frame, now=now)
-    return made
+    shelf = _Shelf(_papers(item for digest in digests for item in digest.items))
+    return {
+        digest.pk: _of_digest(digest, digest.subscriber, shelf, now=now)
+        for digest in digests
+        if digest.subscriber is not None
+    }
 
 
 def unaddressed(
@@ -166,8 +228,9 @@ def unaddressed(
     is_first: bool = False,
 ) -> Content:
     """The same for nobody in particular (preview, onboarding): no link that acts for a reader."""
-    chosen = list(items)
-    sections = _sections(chosen, _papers(chosen))
+    stored = [item.to_json() for item in items]
+    language = translation.get_language() or settings.LANGUAGE_CODE
+    sections = _sections(stored, _Shelf(_papers(stored)), language=language)
     return Content(
         site_name=settings.SITE_NAME,
         edition_day=edition_day,
@@ -178,7 +241,7 @@ def unaddressed(
         full=sections[compose.FULL],
         brief=sections[compose.BRIEF],
         picks=sections[compose.PICK],
-        language=translation.get_language() or settings.LANGUAGE_CODE,
+        language=language,
         postal_address=settings.POSTAL_ADDRESS,
     )
 
@@ -186,7 +249,7 @@ def unaddressed(
 def for_nobody(digest: Digest) -> Content:
     """What the digest says, with no link that acts for its reader."""
     return unaddressed(
-        _items(digest),
+        [Item.from_json(stored) for stored in digest.items],
         edition_day=digest.edition_day,
         candidates=digest.candidates,
         slot=digest.slot.date,
@@ -199,12 +262,10 @@ def message(digest: Digest, content: Content) -> EmailMultiAlternatives:
     """The mail, ready to be handed over: both parts and every header of a bulk mail, once each."""
     assert digest.subscriber is not None, "a digest without a reader has no mail"
     with translation.override(content.language):
-        made = mail.compose(
-            "digest",
-            {"content": content},
+        made = composed(
+            content,
             to=digest.subscriber.email,
             message_id=mail.message_id(digest.uuid.hex, "digest"),
-            headers=headers(content),
         )
     # Providers give it back with every event, which settles a digest in doubt.
     made.metadata = {"digest": digest.uuid.hex}  # type: ignore[attr-defined]
@@ -213,11 +274,21 @@ def message(digest: Digest, content: Content) -> EmailMultiAlternatives:
 
 def preview(content: Content, *, to: str) -> EmailMultiAlternatives:
     """The mail as it would look, with no link that acts for a reader. Not to be sent."""
+    return composed(content, to=to, message_id=mail.message_id("preview", "digest"))
+
+
+def composed(
+    content: Content, *, to: str, message_id: str, cut: Mapping[str, str] = UNCUT
+) -> EmailMultiAlternatives:
+    """The mail, by the templates, in the language that is active.
+
+    cut: the marks that stand where its pieces can be cut apart; by default none.
+    """
     return mail.compose(
         "digest",
-        {"content": content},
+        {"content": content, "cut": cut},
         to=to,
-        message_id=mail.message_id("preview", "digest"),
+        message_id=message_id,
         headers=headers(content),
     )
 
@@ -227,8 +298,11 @@ def fingerprint(message: EmailMultiAlternatives) -> str:
 
     Nothing of it varies: neither the date nor the boundary between the parts is in it.
     """
-    read = [str(message.subject), str(message.body), _html(message)]
-    return hashlib.sha256("\0".join(read).encode()).hexdigest()
+    if isinstance(message, ReadyMail):
+        parts = message.text, message.html
+    else:
+        parts = str(message.body).encode(), _html(message).encode()
+    return hashlib.sha256(b"\0".join((str(message.subject).encode(), *parts))).hexdigest()
 
 
 def remade(digest: Digest, now: datetime) -> Remade:
@@ -252,8 +326,8 @@ def headers(content: Content) -> dict[str, str]:
     """RFC 2369 and RFC 8058 (unsubscribing), RFC 2919 (list), Gmail's Feedback-ID."""
     kind = "first" if content.is_first else "weekly" if content.is_weekly else "daily"
     found = {
-        "List-Id": formataddr((_ascii(settings.SITE_NAME), settings.LIST_ID)),
-        "Feedback-ID": f"{content.slot_date:%Y%m%d}:{kind}:{content.language}:paperround",
+        "List-Id": _list_id(settings.SITE_NAME, settings.LIST_ID),
+        "Feedback-ID": _feedback_id(content.slot_date, kind, content.language),
     }
     ways = [f"<{content.unsubscribe_url}>"] if content.unsubscribe_url else []
     if ways and settings.UNSUBSCRIBE_MAILTO:
@@ -280,18 +354,9 @@ def frame_of(subscriber: Subscriber, *, next_due_at: datetime | None) -> Frame:
 
 def cadence_words(frame: Frame) -> str:
     """`Monday to Friday at 07:00, Europe/Berlin time`, in the language that is active."""
-    cadence = Subscriber.Cadence(frame.cadence)
-    words = str(cadence.label)
-    if cadence in (Subscriber.Cadence.CHOSEN, Subscriber.Cadence.WEEKLY):
-        monday = date(2024, 1, 1)
-        mornings = [monday + timedelta(days=day) for day in sorted(frame.days)]
-        names = [formats.date_format(morning, "l") for morning in mornings]
-        words = gettext("on %(days)s") % {"days": ", ".join(names)}
-    return gettext("%(days)s at %(hour)s, %(zone)s time") % {
-        "days": words,
-        "hour": f"{frame.hour:02}:00",
-        "zone": frame.time_zone.replace("_", " "),
-    }
+    return _cadence_words(
+        translation.get_language(), frame.cadence, frame.days, frame.hour, frame.time_zone
+    )
 
 
 def summary(paper: Paper) -> str:
@@ -330,17 +395,18 @@ def authors_line(authors: Sequence[str]) -> str:
 def _of_digest(
     digest: Digest,
     subscriber: Subscriber,
-    papers: Mapping[int, Paper],
-    frame: Frame,
+    shelf: _Shelf,
     *,
     now: datetime,
 ) -> Content:
-    sections = _sections(_items(digest), papers)
+    frame = _frame(digest, subscriber)
+    language = frame.language
     # The keys are of the day it was assembled, whenever it leaves: a second try after midnight
     # under the same idempotency key is the same mail, and so is one that is made years later.
-    signed_at = digest.assembled_at if digest.frame else now
+    signed_on = utc_day(digest.assembled_at if digest.frame else now)
+    reader = subscriber.uuid.hex
     key = tokens.make(tokens.Purpose.READ, digest.uuid.hex, today=utc_day(digest.assembled_at))
-    preferences_url = mail.preferences_url(subscriber, signed_at)
+    sections = _sections(digest.items, shelf, language=language, key=key)
     return Content(
         site_name=settings.SITE_NAME,
         edition_day=digest.edition_day,
@@ -348,16 +414,17 @@ def _of_digest(
         is_first=digest.is_first,
         is_weekly=digest.is_weekly and not digest.is_first,
         candidates_count=digest.candidates,
-        full=_with_feedback(sections[compose.FULL], key),
+        full=sections[compose.FULL],
         brief=sections[compose.BRIEF],
-        picks=_with_feedback(sections[compose.PICK], key),
-        language=frame.language,
-        web_url=_absolute("digest:read", key),
-        preferences_url=preferences_url,
-        pause_url=f"{preferences_url}#pause",
-        unsubscribe_url=mail.unsubscribe_url(subscriber, signed_at),
+        picks=sections[compose.PICK],
+        language=language,
+        read_key=key,
+        manage_key=tokens.make(tokens.Purpose.MANAGE, reader, today=signed_on),
+        unsubscribe_key=tokens.make(tokens.Purpose.UNSUBSCRIBE, reader, today=signed_on),
         consented_on=frame.consented_on,
-        cadence_words=cadence_words(frame),
+        cadence_words=_cadence_words(
+            language, frame.cadence, frame.days, frame.hour, frame.time_zone
+        ),
         next_on=frame.next_on,
         postal_address=settings.POSTAL_ADDRESS,
     )
@@ -370,72 +437,147 @@ def _frame(digest: Digest, subscriber: Subscriber) -> Frame:
     return frame_of(subscriber, next_due_at=subscriber.next_due_at)
 
 
-def _items(digest: Digest) -> list[Item]:
-    return [Item.from_json(stored) for stored in digest.items]
+@lru_cache(maxsize=2000)
+def _cadence_words(
+    language: str | None, cadence: str, days: tuple[int, ...], hour: int, time_zone: str
+) -> str:
+    with translation.override(language):
+        return _said_cadence(cadence, days, hour, time_zone)
 
 
-def _papers(items: Iterable[Item]) -> dict[int, Paper]:
-    """The papers shown, and those that reasons name."""
-    wanted = set()
-    for item in items:
-        wanted.add(item.paper_id)
-        if item.reason is not None and item.reason.paper_id is not None:
-            wanted.add(item.reason.paper_id)
-    return Paper.objects.defer("vector").in_bulk(wanted)
-
-
-def _sections(
-    items: Sequence[Item], papers: Mapping[int, Paper]
-) -> dict[str, tuple[ContentItem, ...]]:
-    """By section; a paper that was deleted since is left out."""
-    shown = [
-        (item.section, _content_item(item, papers)) for item in items if item.paper_id in papers
-    ]
-    return {
-        section: tuple(made for its_section, made in shown if its_section == section)
-        for section in (compose.FULL, compose.BRIEF, compose.PICK)
+def _said_cadence(cadence: str, days: tuple[int, ...], hour: int, time_zone: str) -> str:
+    kind = Subscriber.Cadence(cadence)
+    words = str(kind.label)
+    if kind in (Subscriber.Cadence.CHOSEN, Subscriber.Cadence.WEEKLY):
+        monday = date(2024, 1, 1)
+        mornings = [monday + timedelta(days=day) for day in sorted(days)]
+        names = [formats.date_format(morning, "l") for morning in mornings]
+        words = gettext("on %(days)s") % {"days": ", ".join(names)}
+    return gettext("%(days)s at %(hour)s, %(zone)s time") % {
+        "days": words,
+        "hour": f"{hour:02}:00",
+        "zone": time_zone.replace("_", " "),
     }
 
 
-def _content_item(item: Item, papers: Mapping[int, Paper]) -> ContentItem:
-    paper = papers[item.paper_id]
-    is_frozen = item.upvotes is not None
+def _papers(items: Iterable[Mapping[str, Any]]) -> dict[int, Paper]:
+    """The papers shown, and those that reasons name."""
+    wanted = set()
+    for item in items:
+        wanted.add(item["paper_id"])
+        reason = item.get("reason")
+        if reason is not None and reason.get("paper_id") is not None:
+            wanted.add(reason["paper_id"])
+    return _as_they_are(wanted)
+
+
+_kept_papers: Recent[tuple[Any, ...], Paper] = Recent(PAPERS_KEPT)
+_kept_shown: Recent[tuple[Any, ...], ContentItem] = Recent(SHOWN_KEPT)
+
+
+def _as_they_are(ids: Iterable[int]) -> dict[int, Paper]:
+    """Only what tells that a row has changed is asked for of papers that are at hand."""
+    versions = Paper.objects.order_by().filter(pk__in=ids).values_list(*_VERSION)
+    found = {version[0]: (version, _kept_papers.get(version)) for version in versions}
+    missing = [pk for pk, (_, paper) in found.items() if paper is None]
+    fresh = Paper.objects.defer("vector").in_bulk(missing) if missing else {}
+    for paper in fresh.values():
+        _kept_papers.put(_version(paper), paper)
+    return {pk: paper or fresh[pk] for pk, (_, paper) in found.items() if paper or pk in fresh}
+
+
+# The hash is of everything a mail shows; what it does not move with was edited by hand.
+_VERSION = (
+    "pk", "content_hash", "arxiv_id", "title", "organization", "code_url", "upvotes", "stars",
+)  # fmt: skip
+_version = attrgetter(*_VERSION)
+
+
+_ITEM_FIELDS = frozenset(each.name for each in fields(Item))
+
+
+class _Shelf:
+    """The papers at hand, and what is shown of them, so that many digests look for it once."""
+
+    def __init__(self, papers: Mapping[int, Paper]) -> None:
+        self.papers = papers
+        self._shown: dict[tuple[Any, ...], ContentItem] = {}
+
+    def shown(self, item: Mapping[str, Any], language: str) -> ContentItem | None:
+        """As everybody sees it, with the numbers of the morning; None where it was deleted."""
+        if not _ITEM_FIELDS.issuperset(item):
+            raise ValueError(f"no such item of a digest: {sorted(item)}")
+        wanted = (item["paper_id"], item.get("upvotes"), item.get("stars"), language)
+        if wanted not in self._shown and (paper := self.papers.get(item["paper_id"])):
+            self._shown[wanted] = _shown(paper, *wanted[1:])
+        return self._shown.get(wanted)
+
+
+def _sections(
+    items: Sequence[Mapping[str, Any]], shelf: _Shelf, *, language: str, key: str = ""
+) -> dict[str, tuple[ContentItem, ...]]:
+    """By section, out of compose.Item's JSON; a paper that was deleted since is left out."""
+    sections: dict[str, list[ContentItem]] = {
+        compose.FULL: [], compose.BRIEF: [], compose.PICK: []
+    }  # fmt: skip
+    for item in items:
+        shown = shelf.shown(item, language)
+        if shown is None:
+            continue
+        if item["section"] != compose.BRIEF:
+            reason = _shown_reason(item.get("reason"), shelf.papers)
+            is_popular = item.get("is_popular", False)
+            shown = shown.for_reader(is_popular=is_popular, reason=reason, key=key)
+        sections[item["section"]].append(shown)
+    return {section: tuple(made) for section, made in sections.items()}
+
+
+def _shown(paper: Paper, upvotes: int | None, stars: int | None, language: str) -> ContentItem:
+    """upvotes: None where the numbers were not kept, and the paper's own are shown."""
+    if upvotes is None:
+        upvotes, stars = paper.upvotes, paper.stars
+    version = (_version(paper), language, settings.SITE_URL, upvotes, stars)
+    shown = _kept_shown.get(version)
+    if shown is None:
+        with translation.override(language):
+            shown = _content_item(paper, upvotes=upvotes, stars=stars)
+        _kept_shown.put(version, shown)
+    return shown
+
+
+def _content_item(paper: Paper, *, upvotes: int, stars: int | None) -> ContentItem:
     return ContentItem(
         paper_id=paper.pk,
         arxiv_id=paper.arxiv_id,
         title=shown_title(paper),
         authors_line=authors_line(paper.authors),
         organization=_cut(_one_line(paper.organization), NAME_CHARACTERS),
-        upvotes=paper.upvotes if item.upvotes is None else item.upvotes,
-        stars=item.stars if is_frozen else paper.stars,
+        upvotes=upvotes,
+        stars=stars,
         summary=summary(paper),
         page_url=_absolute("papers:paper", paper.arxiv_id),
         abstract_url=paper.abstract_url,
         pdf_url=paper.pdf_url,
         code_url=_short_link(paper.code_url),
-        is_popular=item.is_popular,
-        reason=_shown_reason(item.reason, papers),
     )
 
 
-def _shown_reason(reason: Reason | None, papers: Mapping[int, Paper]) -> Reason | None:
-    """A reason names a paper by id; its title is looked up when it is shown."""
-    if reason is None:
+def _shown_reason(stored: Mapping[str, Any] | None, papers: Mapping[int, Paper]) -> Reason | None:
+    """Its words on one line each. It names a paper by id; the title is looked up when shown."""
+    if stored is None:
         return None
-    named = None if reason.paper_id is None else papers.get(reason.paper_id)
-    title = shown_title(named) if named else reason.title
-    return replace(reason, title=title, note=_one_line(reason.note))
-
-
-def _with_feedback(items: Iterable[ContentItem], key: str) -> tuple[ContentItem, ...]:
-    return tuple(
-        replace(
-            item,
-            more_url=_absolute("digest:feedback", key, "more", item.paper_id),
-            less_url=_absolute("digest:feedback", key, "less", item.paper_id),
-            save_url=_absolute("digest:feedback", key, "saved", item.paper_id),
-        )
-        for item in items
+    paper_id = stored.get("paper_id")
+    named = None if paper_id is None else papers.get(paper_id)
+    return Reason(
+        stored["kind"],
+        topic=_one_line(stored.get("topic", "")),
+        terms=tuple([_one_line(term) for term in stored.get("terms", ())]),
+        name=_one_line(stored.get("name", "")),
+        title=shown_title(named) if named else _one_line(stored.get("title", "")),
+        paper_id=paper_id,
+        upvotes=stored.get("upvotes", 0),
+        parts=stored.get("parts", {}),
+        note=_one_line(stored.get("note", "")),
     )
 
 
@@ -459,10 +601,9 @@ def _differences(digest: Digest) -> list[str]:
 
 
 def _changed_papers(digest: Digest) -> list[str]:
-    items = _items(digest)
-    papers = _papers(items)
+    papers = _papers(digest.items)
     said = []
-    for item in items:
+    for item in map(Item.from_json, digest.items):
         paper = papers.get(item.paper_id)
         if paper is None:
             said.append(gettext("Paper %(id)d was deleted.") % {"id": item.paper_id})
@@ -486,6 +627,8 @@ def _short_link(url: str) -> str:
 
 def _one_line(text: str) -> str:
     """White space and control characters folded into single blanks; fit for a header."""
+    if text.isprintable() and "  " not in text and text[:1] != " " != text[-1:]:
+        return text
     printable = "".join(
         " " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text
     )
@@ -497,6 +640,16 @@ def _cut(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     return text[: most - 1].rsplit(" ", 1)[0].rstrip(" ,;:·-") + "…"
+
+
+@lru_cache(maxsize=8)
+def _list_id(name: str, list_id: str) -> str:
+    return formataddr((_ascii(name), list_id))
+
+
+@lru_cache(maxsize=100)
+def _feedback_id(slot: date, kind: str, language: str) -> str:
+    return f"{slot:%Y%m%d}:{kind}:{language}:paperround"
 
 
 def _ascii(text: str) -> str:

@@ -16,13 +16,20 @@ from kombu.exceptions import OperationalError as BrokerError
 from papers import editions
 from subscribers import mail, topics
 
-from . import accounts, assembly, sending
+from . import accounts, assembly, sending, shares
 from .beat import Pulse
 from .models import Heartbeat
 
 log = structlog.get_logger(__name__)
 
 MOST_TASKS_A_TICK = 50
+MOST_ASSEMBLERS = 8
+# So few are assembled by the tick itself: their mails leave within seconds.
+FEW_READERS = 500
+# Both shorter than the minute until the next tick, which shares the workers with these: what was
+# not begun by then is handed out anew.
+ASSEMBLE_TIME = timedelta(seconds=50)
+ASSEMBLE_EXPIRES_SECONDS = 45
 # Shorter than the lease of what it has claimed, and long before Celery's time limit would end it
 # in the middle of a window.
 SEND_TIME = timedelta(minutes=4)
@@ -47,12 +54,22 @@ def is_stopping() -> bool:
 def tick() -> None:
     """Every minute: close, assemble, sweep, hand out sending. Any number may run at once."""
     now = timezone.now()
-    prepare(now)
+    prepare(now, assemble=share_out)
     try:
         for _ in range(min(sending.batches_due(now), MOST_TASKS_A_TICK)):
             send_due.apply_async(expires=300)
     except BrokerError as error:  # the next tick will see the same rows
         log.warning("sending not handed out", error=str(error))
+
+
+@shared_task(name="digest.assemble_due")
+def assemble_due() -> None:
+    began_at = timezone.now()
+
+    def is_over() -> bool:
+        return is_stopping() or not timedelta(0) <= timezone.now() - began_at <= ASSEMBLE_TIME
+
+    assembly.assemble_due(began_at, should_stop=is_over)
 
 
 @shared_task(name="digest.send_due")
@@ -63,9 +80,9 @@ def send_due() -> None:
         """Asked between windows, so a long send shows that it is alive."""
         now = timezone.now()
         _sends.note(now)
-        return is_stopping() or now - began_at > SEND_TIME
+        return is_stopping() or not timedelta(0) <= now - began_at <= SEND_TIME
 
-    sending.send_due(began_at, should_stop=is_over)
+    send_all(began_at, should_stop=is_over)
 
 
 @shared_task(name="digest.heartbeat")
@@ -74,15 +91,31 @@ def heartbeat(queue: str) -> None:
     Heartbeat.note(queue, timezone.now())
 
 
-def prepare(now: datetime) -> list[str]:
-    """The steps of a tick before sending. One that fails is named, and does not stop the others."""
+def share_out(now: datetime) -> None:
+    """Assembles for a few readers at once; for many, hands out a task for each of their shares."""
+    waiting = shares.due(now)
+    if sum(share.due for share in waiting) <= FEW_READERS:
+        assembly.assemble_due(now, should_stop=is_stopping)
+        return
+    try:
+        for _ in waiting[:MOST_ASSEMBLERS]:
+            assemble_due.apply_async(expires=ASSEMBLE_EXPIRES_SECONDS)
+    except BrokerError as error:  # the next tick will see the same rows
+        log.warning("assembling not handed out", error=str(error))
+
+
+def prepare(now: datetime, *, assemble: Callable[[datetime], object] | None = None) -> list[str]:
+    """The steps of a tick before sending. One that fails is named, and does not stop the others.
+
+    assemble: in place of assembling for every reader who is due, here and now.
+    """
     broken = []
     steps = (
         editions.close_due,
         topics.link_seed_papers,
         sending.sweep,
         sending.skip_late,
-        assembly.assemble_due,
+        assemble or assembly.assemble_due,
         mail.send_due,
         assembly.thin_old,
         accounts.keep_counts,
@@ -103,6 +136,4 @@ def send_all(now: datetime, *, should_stop: Callable[[], bool] = lambda: False) 
     clock = sending.Clock(now)
     while batch := sending.send_due(clock.now, should_stop=should_stop):
         ended += batch
-        if sending.is_refused(batch):
-            break
     return ended

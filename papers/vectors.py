@@ -73,7 +73,8 @@ class Bag:
     counts: NDArray[np.uint16]
 
     def to_bytes(self) -> bytes:
-        return self.terms.astype("<u8").tobytes() + self.counts.astype("<u2").tobytes()
+        terms, counts = self.terms.astype("<u8", copy=False), self.counts.astype("<u2", copy=False)
+        return terms.tobytes() + counts.tobytes()
 
     @classmethod
     def from_bytes(cls, code: bytes) -> Self:
@@ -81,10 +82,10 @@ class Bag:
         size, rest = divmod(len(code), 10)
         if rest:
             raise ValueError("not a stored bag of words")
-        return cls(
-            np.frombuffer(code, "<u8", size).astype(np.uint64),
-            np.frombuffer(code, "<u2", size, offset=8 * size).astype(np.uint16),
-        )
+        terms, counts = (
+            np.frombuffer(code, "<u8", size), np.frombuffer(code, "<u2", size, offset=8 * size)
+        )  # fmt: skip
+        return cls(terms.astype(np.uint64, copy=False), counts.astype(np.uint16, copy=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +154,10 @@ class WordEncoder:
 
 
 def bag(text: str) -> Bag:
-    counted = Counter(terms(text))
-    ids = np.fromiter((term_id(term) for term in counted), np.uint64, len(counted))
-    counts = np.fromiter(counted.values(), np.int64, len(counted))
-    order = np.argsort(ids)
-    return Bag(ids[order], np.minimum(counts[order], 65535).astype(np.uint16))
+    counted = Counter(map(term_id, terms(text)))
+    ids = sorted(counted)
+    counts = [min(counted[id], 65535) for id in ids]
+    return Bag(np.array(ids, np.uint64), np.array(counts, np.uint16))
 
 
 def terms(text: str) -> list[str]:

@@ -10,6 +10,9 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
+
+from .transports import get_transports
 
 LOCAL_BACKENDS = frozenset(
     {
@@ -25,7 +28,7 @@ LOCAL_DOMAINS = frozenset({"", "localhost", "127.0.0.1", "[127.0.0.1]", "::1", "
 
 def mail_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Looks at the settings only; connects to nothing."""
-    return [*_transport(), *_postal_address(), *_sender()]
+    return [*_transport(), *_all_usable(), *_postal_address(), *_sender()]
 
 
 def _transport() -> list[CheckMessage]:
@@ -38,6 +41,21 @@ def _transport() -> list[CheckMessage]:
             id="subscribers.E001",
         )
     ]
+
+
+def _all_usable() -> list[CheckMessage]:
+    """The second one too, which is not needed before the day of trouble."""
+    try:
+        get_transports()
+    except ImproperlyConfigured as error:
+        return [
+            Error(
+                f"Mail cannot leave: {error}.",
+                hint="Set EMAIL_URL, EMAIL_BACKEND, FALLBACK_EMAIL_… and ANYMAIL_* to what exists.",
+                id="subscribers.E002",
+            )
+        ]
+    return []
 
 
 def _postal_address() -> list[CheckMessage]:

@@ -10,60 +10,40 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.policy import Compat32
+from functools import lru_cache
 from typing import Any
 
 import css_inline
 import structlog
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.core.mail.message import utf8_charset_qp
 from django.db import transaction
 from django.db.models import Exists, F
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils import translation
 
 from papers.models import utc_day
 
-from . import tokens
+from . import flow, tokens
 from .models import Subscriber, Suppression, address_hash
 from .tokens import Purpose
-from .transports import Receipt, Status, Transport, get_transport
+from .transports import Receipt, Status
+from .transports.ready import Mail
 
 log = structlog.get_logger(__name__)
 
 CONFIRM_LINK_DAYS = 7
 SEND_TOGETHER = 8
 RETRY_AFTER = timedelta(minutes=10)
+PATIENCE_SECONDS = 10
 
 _inliner = css_inline.CSSInliner(
     keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False
 )
-
-
-class Mail(EmailMultiAlternatives):
-    """A mail that arrives as it left: nothing on its way has a reason to encode it anew, which
-    would break its DKIM signature. Bodies are quoted-printable, so no server needs 8BITMIME
-    (RFC 6152), and addresses in headers stand on the line of their name.
-    """
-
-    encoding = utf8_charset_qp
-
-    def message(self, **kwargs: Any) -> Any:
-        made: Any = super().message(**kwargs)
-        made.policy = _AddressesUnfolded()
-        return made
-
-
-class _AddressesUnfolded(Compat32):
-    def fold_binary(self, name: str, value: Any) -> bytes:
-        if name.startswith("List-") and str(value).isascii():
-            return f"{name}: {value}{self.linesep}".encode()
-        return super().fold_binary(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +120,11 @@ SERVICE_MAILS = (
 def send_due(now: datetime, *, limit: int = 200) -> int:
     """Sends the service mails that are due, at most `limit` of each kind. Returns how many left.
 
-    Stops early when half a lease has passed, so that no claim of its own expires meanwhile; the
-    rest is due as before.
+    Stops early when half a lease has passed, so that no claim of its own expires meanwhile, or
+    when no transport may take more; the rest is due as before.
     """
-    transport = get_transport()
     stop_at = time.monotonic() + settings.LEASE_SECONDS / 2
-    return sum(
-        _send_kind(mail, transport, now, limit=limit, stop_at=stop_at) for mail in SERVICE_MAILS
-    )
+    return sum(_send_kind(mail, now, limit=limit, stop_at=stop_at) for mail in SERVICE_MAILS)
 
 
 def compose(
@@ -173,17 +150,21 @@ def compose(
         body=render_to_string(f"emails/{template}.txt", context),
         from_email=settings.MAIL_FROM,
         to=[to],
-        headers={
-            "Message-ID": message_id,
-            "Auto-Submitted": "auto-generated",
-            "X-Auto-Response-Suppress": "All",
-            **(headers or {}),
-        },
+        headers={**own_headers(message_id), **(headers or {})},
     )
     message.attach_alternative(
         inline_css(render_to_string(f"emails/{template}.html", context)), "text/html"
     )
     return message
+
+
+def own_headers(message_id: str) -> dict[str, str]:
+    """Of every mail: it was sent by a machine (RFC 3834), and wants no machine's answer."""
+    return {
+        "Message-ID": message_id,
+        "Auto-Submitted": "auto-generated",
+        "X-Auto-Response-Suppress": "All",
+    }
 
 
 def inline_css(html: str) -> str:
@@ -214,6 +195,12 @@ def address_url(subscriber: Subscriber, now: datetime) -> str:
     return _url("subscribers:change_address", Purpose.ADDRESS, subject, now=now)
 
 
+def keyed_url(view: str, key: str) -> str:
+    """The absolute address of the page that the key, and nothing else, opens."""
+    before, after = _around_key(settings.SITE_URL, view, get_script_prefix())
+    return f"{before}{key}{after}"
+
+
 def bound_subject(subscriber: Subscriber, address: str) -> str:
     """A token's subject that is about this reader at this address, and at no other."""
     return subscriber.uuid.hex + address_hash(address)[:16]
@@ -221,7 +208,15 @@ def bound_subject(subscriber: Subscriber, address: str) -> str:
 
 def _url(view: str, purpose: Purpose, subject: str, *, now: datetime) -> str:
     token = tokens.make(purpose, subject, today=utc_day(now))
-    return f"{settings.SITE_URL}{reverse(view, args=[token])}"
+    return keyed_url(view, token)
+
+
+@lru_cache(maxsize=64)
+def _around_key(site_url: str, view: str, script_prefix: str) -> tuple[str, str]:
+    """What stands before the key in such an address, and after it."""
+    stand_in = "0" * 32
+    before, _, after = reverse(view, args=[stand_in]).partition(stand_in)
+    return f"{site_url}{before}", after
 
 
 def _service_mail(
@@ -241,34 +236,44 @@ def _service_mail(
         )
 
 
-def _send_kind(
-    mail: ServiceMail, transport: Transport, now: datetime, *, limit: int, stop_at: float
-) -> int:
+def _send_kind(mail: ServiceMail, now: datetime, *, limit: int, stop_at: float) -> int:
     results: Counter[Status] = Counter()
-    for window in _windows(_due(mail, now, limit), transport):
-        if time.monotonic() > stop_at:
+    rows = _due(mail, now, limit)
+    while rows and time.monotonic() <= stop_at:
+        way = flow.way_out(now, for_service=True)
+        granted = _granted(way, len(rows)) if way else 0
+        if way is None or not granted:
+            log.warning("mails wait", mail=mail.kind, until=flow.available_again(now))
             break
-        claimed = [row for pk, due in window if (row := _claim(mail, pk, due, now))]
-        receipts = transport.send([mail.compose(row, now) for row in claimed])
-        for row, receipt in zip(claimed, receipts, strict=True):
-            _record(mail, row, receipt, now)
-            results[receipt.status] += 1
+        results += _send_window(mail, way, rows[:granted], now)
+        rows = rows[granted:]
     if results:
         log.info("mails sent", mail=mail.kind, **{status: results[status] for status in Status})
     return results[Status.SENT] + results[Status.UNCERTAIN]
 
 
+def _granted(way: flow.Way, wanted: int) -> int:
+    together = min(wanted, SEND_TOGETHER, way.window or SEND_TOGETHER)
+    return flow.grant(way, together, patience_seconds=PATIENCE_SECONDS)
+
+
+def _send_window(
+    mail: ServiceMail, way: flow.Way, window: Sequence[tuple[int, datetime]], now: datetime
+) -> Counter[Status]:
+    claimed = [row for pk, due in window if (row := _claim(mail, pk, due, now))]
+    flow.give_back(way, len(window) - len(claimed))
+    if not claimed:
+        return Counter()
+    receipts = way.send([mail.compose(row, now) for row in claimed])
+    for row, receipt in zip(claimed, receipts, strict=True):
+        _record(mail, row, receipt, now)
+    flow.note(way, receipts, now)
+    return Counter(receipt.status for receipt in receipts)
+
+
 def _due(mail: ServiceMail, now: datetime, limit: int) -> list[tuple[int, datetime]]:
     rows = Subscriber.objects.filter(**{f"{mail.due_field}__lte": now})
     return list(rows.order_by(mail.due_field).values_list("pk", mail.due_field)[:limit])
-
-
-def _windows(
-    rows: list[tuple[int, datetime]], transport: Transport
-) -> Iterator[list[tuple[int, datetime]]]:
-    size = min(transport.window or SEND_TOGETHER, SEND_TOGETHER)
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def _claim(mail: ServiceMail, pk: int, due: datetime, now: datetime) -> Subscriber | None:
@@ -292,7 +297,10 @@ def _claim(mail: ServiceMail, pk: int, due: datetime, now: datetime) -> Subscrib
 def _record(mail: ServiceMail, row: Subscriber, receipt: Receipt, now: datetime) -> None:
     mine = Subscriber.objects.filter(**{"pk": row.pk, mail.due_field: getattr(row, mail.due_field)})
     if receipt.status == Status.RETRY:
-        wait = max(RETRY_AFTER, timedelta(seconds=receipt.retry_after_seconds or 0))
+        wait = max(
+            RETRY_AFTER,
+            timedelta(seconds=min(receipt.retry_after_seconds or 0, flow.LONGEST_ASKED_SECONDS)),
+        )
         mine.update(**{mail.due_field: now + wait})
     else:
         with transaction.atomic():

@@ -11,7 +11,7 @@ from typing import Self
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, Expression, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -69,6 +69,38 @@ class Suppression(models.Model):
         return f"{self.address_hash[:10]}… {self.reason}"
 
 
+class TransportState(models.Model):
+    """What all processes know together of one transport: how much it was given, and whether it
+    is in trouble. Written under a row lock, by the database's clock.
+    """
+
+    name = models.CharField(max_length=40, unique=True)
+
+    # Its limits: the moment from which the next mail may leave, and what the day has had.
+    free_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When the next mail may leave by it.")
+    )
+    day = models.DateField(null=True, blank=True, help_text=_("The UTC day that is counted."))
+    used = models.PositiveIntegerField(default=0, help_text=_("Mails given to it on that day."))
+
+    # Its circuit breaker.
+    failures = models.PositiveSmallIntegerField(
+        default=0, help_text=_("Windows in a row of which nothing got through.")
+    )
+    open_until = models.DateTimeField(
+        null=True, blank=True, help_text=_("Its circuit is open: nothing is given to it before.")
+    )
+    error = models.TextField(blank=True, help_text=_("What it said last, when it was in trouble."))
+    error_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("transport")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class SubscriberQuerySet(models.QuerySet["Subscriber"]):
     def with_address(self, address: str) -> Self:
         return self.filter(address_hash=address_hash(address))
@@ -76,7 +108,7 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
     def active(self) -> Self:
         return self.filter(state=Subscriber.State.ACTIVE)
 
-    def mailable(self, local_date: date) -> Self:
+    def mailable(self, local_date: date | Expression) -> Self:
         """Consent given, not paused on that local date, not suppressed: who may get a digest."""
         suppressed = Suppression.objects.filter(address_hash=OuterRef("address_hash"))
         return self.active().filter(
@@ -150,7 +182,7 @@ class Subscriber(models.Model):
             models.Index(fields=["-created_at", "-id"], name="subscriber_newest"),
             models.Index(fields=["state", "-created_at", "-id"], name="subscriber_by_state"),
             models.Index(
-                fields=["next_due_at"],
+                fields=["next_due_at", "id"],
                 name="subscriber_due",
                 condition=Q(state="active", next_due_at__isnull=False),
             ),

@@ -8,11 +8,15 @@ Keys rotate by SECRET_KEY_FALLBACKS, which every purpose honours.
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from django.conf import settings
-from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.crypto import constant_time_compare
+from django.utils.encoding import force_bytes
 
 EPOCH = date(2000, 1, 1)  # before any date that a link may bear, replayed days included
 
@@ -35,7 +39,7 @@ class ExpiredToken(BadToken):
 
 def make(purpose: Purpose, subject: str, *, today: date) -> str:
     """A token about `subject` (letters and digits only), made on the UTC date `today`."""
-    issued = _base36((today - EPOCH).days)
+    issued = _issued(today)
     return f"{subject}-{issued}-{_mac(purpose, subject, issued, settings.SECRET_KEY)}"
 
 
@@ -59,10 +63,19 @@ def utc_today() -> date:
 
 
 def _mac(purpose: Purpose, subject: str, issued: str, key: str) -> str:
-    digest = salted_hmac(
-        f"paperround.{purpose}", f"{subject}-{issued}", secret=key, algorithm="sha256"
-    ).digest()
-    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+    mac = hmac.digest(_derived(purpose, key), f"{subject}-{issued}".encode(), "sha256")
+    return base64.urlsafe_b64encode(mac[:16])[:22].decode()  # without its padding
+
+
+@lru_cache(maxsize=64)
+def _derived(purpose: Purpose, key: str) -> bytes:
+    """The key of a purpose, as `django.utils.crypto.salted_hmac` derives it."""
+    return hashlib.sha256(f"paperround.{purpose}".encode() + force_bytes(key)).digest()
+
+
+@lru_cache(maxsize=64)
+def _issued(today: date) -> str:
+    return _base36((today - EPOCH).days)
 
 
 def _base36(number: int) -> str:

@@ -15,6 +15,7 @@ from digest.management.commands import doctor
 from digest.models import Digest, Heartbeat, Hold, Slot
 from papers import fetching
 from papers.models import Fetch, Source
+from subscribers.models import TransportState
 from tests.database import everything
 from tests.factories import DUE, make_reader
 
@@ -191,6 +192,60 @@ def test_a_source_is_judged_by_what_is_expected_of_it(source: Source) -> None:
 def test_a_source_that_is_switched_off_is_not_missed(source: Source) -> None:
     Source.objects.update(is_enabled=False)
     assert source.slug not in {each.subject for each in doctor.findings(DUE)}
+
+
+def test_a_second_transport_is_told_and_tried_out_in_peace(public: Any) -> None:
+    verdict, text = line("fallback")
+    assert (verdict, text) == ("ok", "none; mail waits while the transport is in trouble -> ")
+    public.FALLBACK_EMAIL = {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": "second.example.org",
+        "EMAIL_PORT": 587,
+        "EMAIL_HOST_USER": "",
+        "EMAIL_HOST_PASSWORD": "a-password-of-ours",
+        "EMAIL_TIMEOUT": 30,
+    }
+    assert line("fallback") == ("ok", "smtp-fallback by second.example.org:587 -> ")
+    public.FALLBACK_EMAIL = {"EMAIL_BACKEND": "anymail.backends.postmark.EmailBackend"}
+    verdict, text = line("fallback")
+    assert verdict == "fail"
+    assert "POSTMARK_SERVER_TOKEN" in text
+
+
+def test_a_transport_whose_key_is_missing_fails(public: Any) -> None:
+    public.EMAIL_BACKEND = "anymail.backends.postmark.EmailBackend"
+    verdict, text = line("transport")
+    assert verdict == "fail"
+    assert "POSTMARK_SERVER_TOKEN" in text
+
+
+def test_limits_are_told_as_they_are_today(settings: Any) -> None:
+    assert line("limits") == ("ok", "none -> ")
+    settings.MAIL_PER_SECOND, settings.MAIL_PER_DAY = 12.5, 50_000
+    assert line("limits")[1] == "12.5 a second, 50,000 today -> "
+    settings.MAIL_WARMUP_FROM = DUE.date() - timedelta(days=3)
+    assert line("limits")[1] == ("12.5 a second, 675 today, warming up since 2026-11-20 -> ")
+
+
+def test_a_transport_that_rests_fails_alone_and_warns_beside_another(settings: Any) -> None:
+    assert line("circuit") == ("ok", "mail may leave by locmem -> ")
+    TransportState.objects.create(
+        name="locmem", failures=2, open_until=DUE + timedelta(minutes=1), error="535 wrong password"
+    )
+    verdict, text = line("circuit")
+    assert verdict == "fail"
+    assert "locmem: It rests until" in text
+    assert "535 wrong password" in text
+    settings.FALLBACK_EMAIL = {"EMAIL_BACKEND": "anymail.backends.test.EmailBackend"}
+    assert line("circuit")[0] == "warn"
+
+
+def test_a_day_s_limit_that_is_used_up_is_a_warning(settings: Any) -> None:
+    settings.MAIL_PER_DAY = 10
+    TransportState.objects.create(name="locmem", day=DUE.date(), used=10)
+    verdict, text = line("day’s limit")
+    assert verdict == "warn"
+    assert text.endswith("-> MAIL_PER_DAY, or patience")
 
 
 def test_processes_are_judged_by_their_signs_of_life() -> None:

@@ -22,7 +22,16 @@ from digest import assembly, roles, sending
 from digest.admin import showing
 from digest.models import DeliveryEvent, Digest, Feedback, Heartbeat
 from papers.models import Fetch, Signal, Source, Vocabulary
-from subscribers.models import ConsentEvent, Interest, Subscriber, Suppression, Topic, address_hash
+from subscribers import flow
+from subscribers.models import (
+    ConsentEvent,
+    Interest,
+    Subscriber,
+    Suppression,
+    Topic,
+    TransportState,
+    address_hash,
+)
 from tests.database import everything
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader
 from tests.fakes.transport import FakeTransport
@@ -42,7 +51,8 @@ def soon_after():
 @pytest.fixture
 def transport(monkeypatch) -> FakeTransport:
     fake = FakeTransport()
-    monkeypatch.setattr(sending, "get_transport", lambda: fake)
+    for module in (flow, sending):
+        monkeypatch.setattr(module, "get_transports", lambda: [fake])
     monkeypatch.setattr(showing, "get_transport", lambda: fake)
     return fake
 
@@ -66,6 +76,7 @@ def rows(transport) -> dict[type[Model], Model]:
     )  # fmt: skip
     Feedback.give(subscriber=ada, paper=papers[0], kind="more", at=DUE)
     Heartbeat.note("beat", DUE)
+    TransportState.objects.create(name="smtp", error="cannot connect", error_at=DUE)
     Signal.objects.get_or_create(paper=papers[0], read_at=DUE, defaults={"upvotes": 3})
     Suppression.objects.create(address_hash=address_hash("ben@example.org"), reason="operator")
     Fetch.objects.create(source=Source.objects.get(), day=edition.day, started_at=DUE)

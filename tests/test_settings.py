@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,8 +23,13 @@ KEYS = {"SECRET_KEY": "one-key-of-" * 6, "SUPPRESSION_KEY": "another-key" * 6}
 HTTPS = {"SITE_URL": "https://papers.example.org"}
 PUBLIC = {**HTTPS, **KEYS}
 POSTMARK = "anymail.backends.postmark.EmailBackend"
+SMTP = {"EMAIL_URL": "smtp://mail.example.org"}
+SECOND = "smtp+tls://me:p%40ss@second.example.org:587"
 # Both ends may be reached whatever the others say.
-FREE = RANGES.keys() - {"SEND_WINDOW", "CLAIM_LIMIT", "EMAIL_TIMEOUT", "LEASE_SECONDS"}
+FREE = RANGES.keys() - {
+    "SEND_WINDOW", "CLAIM_LIMIT", "EMAIL_TIMEOUT", "LEASE_SECONDS",
+    "MAIL_WARMUP_FIRST_DAY", "MAIL_WARMUP_GROWTH",
+}  # fmt: skip
 
 
 def settings_with(**environment: str) -> dict[str, Any]:
@@ -95,6 +101,14 @@ def manage(*arguments: str, folder: Path, **environment: str) -> subprocess.Pope
         ("EMAIL_URL", "mail.example.org"),
         ("EMAIL_URL", "smtp://user:s3cret@host:port"),
         ("EMAIL_URL", "smtp://user:s3cret#@host:587"),
+        ("FALLBACK_EMAIL_URL", "mail.example.org"),
+        ("FALLBACK_EMAIL_URL", "outbox:"),
+        ("FALLBACK_EMAIL_URL", "smtp://user:s3cret@host:port"),
+        ("MAIL_PER_SECOND", "fast"),
+        ("MAIL_PER_SECOND", "nan"),
+        ("MAIL_PER_DAY", "1e6"),
+        ("MAIL_WARMUP_FROM", "tomorrow"),
+        ("MAIL_WARMUP_FROM", "23.11.2026"),
         ("REDIS_URL", "127.0.0.1:6379"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
@@ -227,6 +241,33 @@ def test_a_mail_server_by_its_address(url: str, tls: bool, ssl: bool) -> None:
     assert made.get("EMAIL_USE_SSL", False) is ssl
 
 
+def test_a_second_server_has_settings_of_its_own() -> None:
+    made = settings_with(**KEYS, **SMTP, FALLBACK_EMAIL_URL=SECOND, EMAIL_TIMEOUT="12")
+    assert made["EMAIL_HOST"] == "mail.example.org"
+    fallback = made["FALLBACK_EMAIL"]
+    assert fallback["EMAIL_BACKEND"] == made["EMAIL_BACKEND"]
+    assert (fallback["EMAIL_HOST"], fallback["EMAIL_PORT"]) == ("second.example.org", 587)
+    assert (fallback["EMAIL_HOST_USER"], fallback["EMAIL_HOST_PASSWORD"]) == ("me", "p@ss")
+    assert (fallback["EMAIL_USE_TLS"], fallback["EMAIL_TIMEOUT"]) == (True, 12)
+
+
+def test_a_provider_may_be_the_second_way_out_and_has_its_keys() -> None:
+    token = {"ANYMAIL_POSTMARK_SERVER_TOKEN": "token"}
+    made = settings_with(**KEYS, **SMTP, **token, FALLBACK_EMAIL_BACKEND=POSTMARK)
+    assert made["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
+    assert made["FALLBACK_EMAIL"]["EMAIL_BACKEND"] == POSTMARK
+    assert made["ANYMAIL"] == {"POSTMARK_SERVER_TOKEN": "token"}
+
+
+def test_without_limits_there_are_none_and_a_warm_up_has_its_usual_slope() -> None:
+    bare = settings_with(**KEYS)
+    assert (bare["MAIL_PER_SECOND"], bare["MAIL_PER_DAY"], bare["MAIL_WARMUP_FROM"]) == (0, 0, None)
+    assert bare["FALLBACK_EMAIL"] == {}
+    made = settings_with(**KEYS, MAIL_PER_SECOND="0.5", MAIL_WARMUP_FROM="2026-11-23")
+    assert (made["MAIL_PER_SECOND"], made["MAIL_WARMUP_FROM"]) == (0.5, date(2026, 11, 23))
+    assert (made["MAIL_WARMUP_FIRST_DAY"], made["MAIL_WARMUP_GROWTH"]) == (200, 1.5)
+
+
 # -- what an environment may not be --------------------------------------------------------
 
 
@@ -261,6 +302,31 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         ({"ANYMAIL_POSTMARK_SERVER_TOKEN": "token"}, "ANYMAIL_POSTMARK_SERVER_TOKEN: read only"),
         ({"EMAIL_BACKEND": "anymail.backends.postmrk.EmailBackend"}, "EMAIL_BACKEND must name"),
         ({"EMAIL_BACKEND": "postmark"}, "EMAIL_BACKEND must name"),
+        (
+            {**SMTP, "FALLBACK_EMAIL_URL": SECOND, "FALLBACK_EMAIL_BACKEND": POSTMARK},
+            "FALLBACK_EMAIL_URL and FALLBACK_EMAIL_BACKEND are two fallbacks",
+        ),
+        ({**SMTP, "FALLBACK_EMAIL_URL": SMTP["EMAIL_URL"]}, "FALLBACK_EMAIL_URL is the same"),
+        (
+            {"EMAIL_BACKEND": POSTMARK, "FALLBACK_EMAIL_BACKEND": POSTMARK},
+            "FALLBACK_EMAIL_BACKEND is the same",
+        ),
+        ({"FALLBACK_EMAIL_URL": SECOND}, "FALLBACK_EMAIL_URL is a second way"),
+        ({"FALLBACK_EMAIL_BACKEND": POSTMARK}, "FALLBACK_EMAIL_BACKEND is a second way"),
+        (
+            {**SMTP, "FALLBACK_EMAIL_BACKEND": "anymail.backends.postmrk.EmailBackend"},
+            "FALLBACK_EMAIL_BACKEND must name",
+        ),
+        (
+            {**SMTP, "FALLBACK_EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend"},
+            "FALLBACK_EMAIL_BACKEND must name",
+        ),
+        ({"MAIL_WARMUP_FIRST_DAY": "50"}, "MAIL_WARMUP_FIRST_DAY: read only with"),
+        (
+            {"MAIL_WARMUP_FIRST_DAY": "50", "MAIL_WARMUP_GROWTH": "2"},
+            "MAIL_WARMUP_FIRST_DAY, MAIL_WARMUP_GROWTH: read only with MAIL_WARMUP_FROM",
+        ),
+        ({"MAIL_WARMUP_FROM": "2026-11-23", "MAIL_PER_DAY": "199"}, "MAIL_PER_DAY (199) is less"),
         ({"MAIL_FROM": "Paperround"}, "MAIL_FROM must look like"),
         ({"MAIL_FROM": "Papers, daily <digest@example.org>"}, "MAIL_FROM must look like"),
         ({"LIST_ID": "<digest.example.org>"}, "LIST_ID must look like"),
@@ -293,6 +359,10 @@ def test_what_is_unsafe_or_contradicts_itself_is_refused(
         {"MAIL_FROM": '"Papers, daily" <digest@example.org>'},
         {"UNSUBSCRIBE_MAILTO": "leave@example.org", "LIST_ID": "digest.example.org"},
         {"ANYMAIL_POSTMARK_SERVER_TOKEN": "", "EMAIL_BACKEND": ""},
+        {**SMTP, "FALLBACK_EMAIL_BACKEND": POSTMARK, "ANYMAIL_POSTMARK_SERVER_TOKEN": "token"},
+        {"EMAIL_BACKEND": POSTMARK, "FALLBACK_EMAIL_URL": SECOND},
+        {"MAIL_WARMUP_FROM": "2026-11-23", "MAIL_PER_DAY": "200", "MAIL_WARMUP_GROWTH": "1.01"},
+        {"MAIL_WARMUP_FROM": "2026-11-23", "MAIL_WARMUP_FIRST_DAY": "1"},
         {"DATABASE_URL": "postgres://user:password@host/name"},
         *({name: str(value)} for name, pair in RANGES.items() for value in pair if name in FREE),
     ],

@@ -99,6 +99,7 @@ class DigestAdmin(ActionsOnPage, OfReaders):
             {
                 "fields": [
                     ("attempts", "retry_at", "lease_until"),
+                    ("attempted_at", "doubted_at", "settled_at", "settled_by"),
                     ("sent_at", "transport", "provider_message_id"),
                     ("outcome", "outcome_at"),
                     ("uuid", "claim_token"),
@@ -141,11 +142,14 @@ class DigestAdmin(ActionsOnPage, OfReaders):
     def _story(self, request: HttpRequest, digest: Digest) -> dict[str, Any]:
         sees_reader = request.user.has_perm(SEES_READERS)
         remade = rendering.remade(digest, timezone.now()) if digest.items else None
+        moments = self._moments(request, digest)
         return {
             "standing": story.standing(digest),
+            "has_left": story.is_proved_to_have_left(digest),
             "outcome": story.outcome(digest.outcome),
             "sees_reader": sees_reader,
-            "moments": self._moments(request, digest),
+            "moments": moments,
+            "untold_error": story.untold_error(digest, moments),
             "remade": remade,
             "text": showing.without_keys(str(remade.message.body)) if remade else "",
             "headers": showing.headers_of(remade.message) if remade and sees_reader else [],

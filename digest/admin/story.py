@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,16 @@ STANDING: dict[str, Text] = {
     Digest.State.SKIPPED: _("No mail was sent."),
     Digest.State.SUPPRESSED: _("No mail was sent: none may go to this address."),
 }
+
+OPERATOR = Digest.SettledBy.OPERATOR
+# How it stands once a doubt was settled as sent, by whose word that was.
+SETTLED: dict[str, Text] = {
+    Digest.SettledBy.WORKER: _("It was handed over: so said its worker, late."),
+    Digest.SettledBy.PROVIDER: _("It was handed over: so said the provider."),
+    OPERATOR: _("It was in doubt, and counts as sent: so said the operator."),
+}
+# What the admin's log calls the two ways in which the operator settles a doubt.
+SETTLING: tuple[Text, ...] = (_("Settle as sent"), _("Send again"))
 
 # In the order of their weight (digest.webhooks), the empty one for what nobody has reported.
 OUTCOMES: dict[str, Text] = {
@@ -69,7 +79,17 @@ class Moment:
 
 
 def standing(digest: Digest) -> Text:
+    if digest.state == Digest.State.RETRY and _is_open(digest):
+        return _("It may have left. It is sent again: the transport knows a repeated message.")
+    if _was_settled_as(digest, Digest.State.SENT):
+        return SETTLED.get(digest.settled_by, digest.settled_by)
     return STANDING.get(digest.state, digest.state)
+
+
+def is_proved_to_have_left(digest: Digest) -> bool:
+    """Whether somebody saw it handed over; the operator's word that it counts as sent is none."""
+    is_word = _was_settled_as(digest, Digest.State.SENT) and digest.settled_by == OPERATOR
+    return digest.sent_at is not None and not is_word
 
 
 def outcome(value: str) -> Text:
@@ -91,39 +111,124 @@ def timeline(
 
     entries: of the admin's log, with their users loaded. feedback: with papers loaded.
     """
+    events, entries = list(events), list(entries)
+    logged = _log_of_settling(digest, entries)
     moments = [
         *_of_ledger(digest),
         *(_of_event(event) for event in events),
-        *(_of_entry(entry) for entry in entries),
+        *_of_settling(digest, logged, events),
+        *(_of_entry(entry) for entry in entries if entry is not logged),
         *(_of_feedback(said) for said in feedback),
     ]
     return sorted(moments, key=lambda moment: moment.at)
 
 
+def untold_error(digest: Digest, moments: Iterable[Moment]) -> str:
+    """The row's error where no line has it, as of a mail that could not be rendered."""
+    return "" if any(digest.error in moment.facts for moment in moments) else digest.error
+
+
 def _of_ledger(digest: Digest) -> Iterable[Moment]:
     yield Moment(digest.due_at, gettext("Fell due"))
     yield Moment(digest.assembled_at, gettext("Assembled"), _assembled_facts(digest))
+    yield from _of_last_attempt(digest)
+    if digest.doubted_at is not None:
+        said = gettext("In doubt: it may have left, or not")
+        yield Moment(digest.doubted_at, said, _why_in_doubt(digest))
     if digest.lease_until is not None:
-        said = gettext("The worker’s lease ends")
-        yield Moment(digest.lease_until, said, _tries(digest))
+        yield Moment(digest.lease_until, gettext("The worker’s lease ends"))
     if digest.retry_at is not None:
-        said = gettext("Is tried again")
-        yield Moment(digest.retry_at, said, _joined(_tries(digest), digest.error))
-    if digest.sent_at is not None:
-        yield Moment(
-            digest.sent_at, _sent_words(digest), _joined(_tries(digest), digest.provider_message_id)
-        )
+        why = "" if _why_in_doubt(digest) else digest.error
+        yield Moment(digest.retry_at, gettext("Is tried again"), why)
     if digest.thinned_at is not None:
         yield Moment(digest.thinned_at, gettext("Scores and reasons let go of"))
 
 
-def _sent_words(digest: Digest) -> str:
-    """A digest in doubt is settled by the operator, who leaves its error, or by an event."""
-    if digest.error:
+def _of_last_attempt(digest: Digest) -> Iterable[Moment]:
+    """Its beginning where that is all that was seen of it, else its end. Earlier ones are only
+    counted: the row keeps the last.
+    """
+    is_doubted = _is_of_last_attempt(digest.doubted_at, digest)
+    if digest.attempted_at is not None and (digest.sent_at is None or is_doubted):
+        said = gettext("A worker marked it, and began to hand it over")
+        failed = digest.state == Digest.State.FAILED and not is_doubted
+        facts = _joined(_number(digest), digest.transport, digest.error if failed else "")
+        yield Moment(digest.attempted_at, said, facts)
+    if digest.sent_at is not None and not is_doubted:
+        said = gettext("Handed over by %(transport)s") % {"transport": digest.transport or "–"}
+        yield Moment(digest.sent_at, said, _joined(_tries(digest), digest.provider_message_id))
+
+
+def _of_settling(
+    digest: Digest, logged: LogEntry | None, events: Sequence[DeliveryEvent]
+) -> Iterable[Moment]:
+    """An event ends a doubt when it comes in, which may be later than what it tells of; one that
+    came before there was a doubt, as soon as there is one.
+    """
+    if digest.settled_at is None:
+        return
+    by = str(digest.get_settled_by_display())
+    at = max(digest.settled_at, digest.doubted_at or digest.settled_at)
+    if logged is not None:
+        by = _by(logged)
+    if digest.settled_by == Digest.SettledBy.PROVIDER:
+        words = [event for event in events if event.occurred_at == digest.settled_at]
+        at = max([at, *(event.received_at for event in words[:1])])
+    yield Moment(at, _settled_words(digest), _joined(by, _late_error(digest)))
+
+
+def _settled_words(digest: Digest) -> str:
+    if _was_settled_as(digest, Digest.State.SENT):
         return gettext("Settled as sent")
-    if digest.sent_at == digest.outcome_at:
-        return gettext("Taken as sent, on the provider’s word")
-    return gettext("Handed over by %(transport)s") % {"transport": digest.transport or "–"}
+    if _was_settled_as(digest, Digest.State.FAILED):
+        return gettext("Settled as failed")
+    return gettext("Settled as not sent, to be sent again")
+
+
+def _late_error(digest: Digest) -> str:
+    """Why nothing came of it, where the worker said so after all."""
+    is_late_word = digest.settled_by == Digest.SettledBy.WORKER and not _is_tried_since(digest)
+    return digest.error if is_late_word and digest.retry_at is None else ""
+
+
+def _why_in_doubt(digest: Digest) -> str:
+    """The row's error, as long as it is that of the doubt: other words than the operator's, and
+    a new attempt's end, replace it.
+    """
+    if digest.doubted_at is None:
+        return ""
+    is_replaced = digest.settled_by not in ("", OPERATOR) or _is_tried_since(digest)
+    return "" if is_replaced else digest.error
+
+
+def _log_of_settling(digest: Digest, entries: Iterable[LogEntry]) -> LogEntry | None:
+    """The admin's own line about the operator's word: written right after the row."""
+    if digest.settled_at is None or digest.settled_by != OPERATOR:
+        return None
+    titles = {str(title) for title in SETTLING}
+    since = digest.settled_at
+    later = (entry for entry in entries if entry.action_time >= since)
+    told = (entry for entry in later if entry.get_change_message() in titles)
+    return min(told, key=lambda entry: entry.action_time, default=None)
+
+
+def _is_open(digest: Digest) -> bool:
+    """It may have left by its last attempt, and nobody has said."""
+    return _is_of_last_attempt(digest.doubted_at, digest) and digest.settled_at is None
+
+
+def _is_tried_since(digest: Digest) -> bool:
+    return digest.doubted_at is not None and not _is_of_last_attempt(digest.doubted_at, digest)
+
+
+def _is_of_last_attempt(at: datetime | None, digest: Digest) -> bool:
+    return at is not None and (digest.attempted_at is None or digest.attempted_at <= at)
+
+
+def _was_settled_as(digest: Digest, state: str) -> bool:
+    """What settled the doubt put it in this state; no later attempt did."""
+    is_settled = digest.settled_at is not None and not _is_tried_since(digest)
+    return is_settled and digest.state == state
 
 
 def _assembled_facts(digest: Digest) -> str:
@@ -135,6 +240,11 @@ def _assembled_facts(digest: Digest) -> str:
         len(digest.items),
     )
     return said % {"papers": len(digest.items), "candidates": digest.candidates}
+
+
+def _number(digest: Digest) -> str:
+    """Of the last attempt; none where the trouble of another mail left it untried."""
+    return gettext("attempt %(number)d") % {"number": digest.attempts} if digest.attempts else ""
 
 
 def _tries(digest: Digest) -> str:
@@ -153,8 +263,11 @@ def _of_event(event: DeliveryEvent) -> Moment:
 
 
 def _of_entry(entry: LogEntry) -> Moment:
-    by = gettext("by %(staff)s") % {"staff": entry.user.get_username()}
-    return Moment(entry.action_time, entry.get_change_message(), by)
+    return Moment(entry.action_time, entry.get_change_message(), _by(entry))
+
+
+def _by(entry: LogEntry) -> str:
+    return gettext("by %(staff)s") % {"staff": entry.user.get_username()}
 
 
 def _of_feedback(said: Feedback) -> Moment:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from subscribers import flow
 from subscribers.models import Suppression
 from subscribers.transports import outbox
 
@@ -54,6 +56,8 @@ def decisions(facts: Facts, live: Live, may: May) -> Iterator[Decision]:
         yield from _failing(facts)
         yield from _unwelcome(facts)
         yield from _kept_here()
+    if may("subscribers.change_transportstate"):
+        yield from _resting(facts)
 
 
 def _held(hold: Hold) -> Decision:
@@ -106,9 +110,13 @@ _ILLS = {
 }
 
 
+_TRANSPORTS = "transports"  # told one by one
+
+
 def _ill(facts: Facts) -> Iterator[Decision]:
     label, url = gettext("Look at all checks"), reverse("digest:readyz")
-    silent = [check.name for check in facts.ill if check.name not in _ILLS]
+    known = (*_ILLS, _TRANSPORTS)
+    silent = [check.name for check in facts.ill if check.name not in known]
     if silent:
         text = gettext("No sign of life from these: %(parts)s. Their work stands still.")
         yield Decision(text % {"parts": listed(silent)}, label, url, is_grave=True)
@@ -162,6 +170,23 @@ def _kept_here() -> Iterator[Decision]:
         said = gettext("This site is public, and keeps its mails on this machine: set EMAIL_URL.")
         url = reverse("subscribers:outbox")
         yield Decision(said, gettext("Look at the mails"), url, is_grave=True)
+
+
+def _resting(facts: Facts) -> Iterator[Decision]:
+    """Grave where no mail leaves by any other. What the server said is for who may mend it."""
+    try:
+        stand = flow.standings(facts.as_of)
+    except ImproperlyConfigured as error:
+        url = reverse("digest:readyz")
+        yield Decision(str(error), gettext("Look at all checks"), url, is_grave=True)
+        return
+    is_grave = all(each.is_open or each.is_used_up for each in stand)
+    for each in stand:
+        if each.is_open or each.is_used_up:
+            heard = f" {each.error}" if each.is_open else ""
+            said = f"{each.name}: {each.said}{heard}"
+            url = _rows("subscribers_transportstate")
+            yield Decision(said, gettext("Look at the transports"), url, is_grave=is_grave)
 
 
 def hold_url(live: Live, may: May) -> str:

@@ -96,7 +96,7 @@ def _delays_figure(facts: Facts) -> Figure:
         median, most = max(by_hour.values(), key=lambda both: both[1])
         text = gettext(
             "%(day)s: in the slowest hour half were sent within %(median)s of their due moment, "
-            "95 %% within %(most)s."
+            "95\u00a0%% within %(most)s."
         )
         said = text % {
             "day": day_name(facts.delays_of),
@@ -108,7 +108,7 @@ def _delays_figure(facts: Facts) -> Figure:
         gettext("From due to sent, by UTC hour"),
         said,
         plots.delays(by_hour),
-        (gettext("Hour"), gettext("Sent"), gettext("Median"), gettext("95 %")),
+        (gettext("Hour"), gettext("Sent"), gettext("Median"), gettext("95\u00a0%")),
         [
             (
                 f"{hour:02}:00",
@@ -118,5 +118,5 @@ def _delays_figure(facts: Facts) -> Figure:
             )
             for hour, delay in sorted(facts.delays.items())
         ],
-        legend=[("high", gettext("95 %")), ("low", gettext("median"))],
+        legend=[("high", gettext("95\u00a0%")), ("low", gettext("median"))],
     )

@@ -1,6 +1,8 @@
-"""The operator's desk: readers with their wishes, their consent, and who is not to be mailed."""
+"""The operator's desk: readers with their wishes, their consent, who is not to be mailed, and the
+ways by which mail leaves.
+"""
 
-from . import records
+from . import records, ways
 from .readers import SubscriberAdmin
 
-__all__ = ["SubscriberAdmin", "records"]
+__all__ = ["SubscriberAdmin", "records", "ways"]

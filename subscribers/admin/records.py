@@ -23,7 +23,7 @@ from .readers import ALLOWED_AGAIN, ReasonForm
 from .wishes import by_kind
 
 
-class _ReadOnly:
+class ReadOnly:
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
@@ -149,7 +149,7 @@ class SuppressionAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
 
 
 @admin.register(ConsentEvent)
-class ConsentEventAdmin(_ReadOnly, LongList, _OfAReader):
+class ConsentEventAdmin(ReadOnly, LongList, _OfAReader):
     """The record of consent."""
 
     list_display = ["at", "kind", "via", "subscriber", "text_version"]
@@ -160,7 +160,7 @@ class ConsentEventAdmin(_ReadOnly, LongList, _OfAReader):
 
 
 @admin.register(Topic)
-class TopicAdmin(_ReadOnly, LongList, _OfAReader):
+class TopicAdmin(ReadOnly, LongList, _OfAReader):
     """To look through; a topic is edited on its reader's page."""
 
     list_display = ["name", "subscriber", "created_at"]

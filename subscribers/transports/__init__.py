@@ -5,15 +5,17 @@ Which one is in use follows from EMAIL_BACKEND (itself made of EMAIL_URL, see th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
 class Status(StrEnum):
@@ -34,6 +36,7 @@ class Receipt:
     error: str = ""
     retry_after_seconds: float | None = None
     was_tried: bool = True  # false where the trouble of an earlier message left it untried
+    is_services: bool = False  # the trouble is the service's or the line's, not this message's
 
 
 class Transport(Protocol):
@@ -65,6 +68,24 @@ def get_transport() -> Transport:
     return cast(Transport, import_string(_transport_for(backend))(backend))
 
 
+def get_transports() -> list[Transport]:
+    """In the order in which they are tried: that one, and the one that FALLBACK_EMAIL_URL or
+    FALLBACK_EMAIL_BACKEND asks for, under a name of its own. Raises ImproperlyConfigured likewise.
+    """
+    first, fallback = get_transport(), settings.FALLBACK_EMAIL
+    return [first, _fallback(fallback, first)] if fallback else [first]
+
+
+def _fallback(config: Mapping[str, Any], first: Transport) -> Transport:
+    made: Any = import_string(_transport_for(config["EMAIL_BACKEND"]))
+    if config["EMAIL_BACKEND"] == SMTP:
+        return cast(Transport, made.of(config, "smtp-fallback"))
+    transport = made(config["EMAIL_BACKEND"])
+    if transport.name == first.name:
+        transport.name = f"{transport.name[:31]}-fallback"
+    return cast(Transport, transport)
+
+
 def load_backend(path: str) -> type:
     """The class of a Django mail backend. Raises ImproperlyConfigured naming EMAIL_BACKEND."""
     try:
@@ -77,7 +98,7 @@ def _transport_for(backend: str) -> str:
     if backend.startswith("anymail.backends."):
         return "subscribers.transports.provider.ProviderTransport"
     return {
-        "django.core.mail.backends.smtp.EmailBackend": "subscribers.transports.smtp.SmtpTransport",
+        SMTP: "subscribers.transports.smtp.SmtpTransport",
         "subscribers.transports.outbox.EmailBackend": (
             "subscribers.transports.outbox.OutboxTransport"
         ),

@@ -1,90 +1,72 @@
-"""SMTP: one connection a window, and for every answer or silence what it really means.
+"""SMTP: for every answer or silence what it really means.
 
 A message whose body the server has begun to take may have been delivered, whatever happened
-after; before that it cannot have been. All else follows from this line (RFC 5321, 4.2.5).
+after; before that it cannot have been. All else follows from this line (RFC 5321, 4.2.5). A
+server that pipelines is asked about the next message in the same breath as it gets the body of
+this one: the next one's body has not begun by that.
 """
 
 from __future__ import annotations
 
+import re
 import smtplib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from email.utils import parseaddr
+from functools import lru_cache
+from itertools import chain, pairwise
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
-from django.core.mail.backends.smtp import EmailBackend
 from django.core.mail.message import sanitize_address
 
 from . import Receipt, Status
-from .window import COMPOSING_ERRORS, Attempt, composed, deliver, unsendable
+from .smtp_connection import CLOSING, Connection, Letter, Refusal, Reply, Server, kept
+from .window import COMPOSING_ERRORS, Attempt, collect, composed, own_message_id, unsendable
 
-START_MAIL_INPUT = 354
-CLOSING = 421
 TOO_LARGE = 552
 NEEDS_LOGIN = (530, 534, 535, 538)
+
+# What needs neither parsing nor encoding, which is nearly every address.
+_PLAIN = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 
 
 class SmtpTransport:
     """Whatever EMAIL_URL names. SMTP has no idempotency key: what is uncertain stays so."""
 
-    name = "smtp"
     repeats_safely = False
     window: int | None = None
 
-    def __init__(self, backend: str) -> None:
-        try:
-            self._backend = _Backend()
-        except ValueError as error:
-            raise ImproperlyConfigured(f"EMAIL_URL: {error}") from error
+    def __init__(
+        self, backend: str = "", *, server: Server | None = None, name: str = "smtp"
+    ) -> None:
+        self.name = name
+        self._server = server or Server.from_settings()
+
+    @classmethod
+    def of(
+        cls, config: Mapping[str, Any], name: str, *, setting: str = "FALLBACK_EMAIL_URL"
+    ) -> Self:
+        """A second server, from EMAIL_* names. Raises ImproperlyConfigured, naming `setting`."""
+        return cls(server=Server.of(config, setting=setting), name=name)
 
     def send(self, messages: Sequence[EmailMessage]) -> list[Receipt]:
-        with _Line(self._backend) as line:
-            return deliver(messages, line.send)
-
-
-class _BodyWatch(smtplib.SMTP):
-    """Remembers whether a body was asked for, and so may have been taken."""
-
-    body_started = False
-
-    def getreply(self) -> tuple[int, bytes]:
-        code, text = super().getreply()
-        if code == START_MAIL_INPUT:
-            self.body_started = True
-        return code, text
-
-
-class _BodyWatchSSL(_BodyWatch, smtplib.SMTP_SSL):
-    pass
-
-
-class _Backend(EmailBackend):
-    """Django's own, for its settings, TLS and login; only the sending is ours."""
-
-    connection: _BodyWatch | None
-    _partial_connection: _BodyWatch | None
-
-    @property
-    def connection_class(self) -> type[_BodyWatch]:
-        return _BodyWatchSSL if self.use_ssl else _BodyWatch
-
-
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    sender: str
-    recipients: list[str]
-    body: bytes
-    message_id: str
+        letters = map(_letter, messages)
+        with _Line(self._server) as line:
+            return collect(
+                messages,
+                (line.send(letter, then) for letter, then in pairwise(chain(letters, [None]))),
+            )
 
 
 class _Line:
-    """The connection of one window, opened when needed and again when it was lost."""
+    """What one window is sent by: a connection, taken when needed and again when it was lost."""
 
-    def __init__(self, backend: _Backend) -> None:
-        self._backend = backend
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -96,119 +78,145 @@ class _Line:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            # A QUIT in the middle of a body would become part of it.
             self._drop()
-        try:
-            self._backend.close()
-        except OSError:
-            self._drop()
+        elif self._connection is not None:
+            kept.give(self._connection)
 
-    def send(self, message: EmailMessage) -> Attempt:
-        try:
-            sender = _envelope(message.from_email)
-        except ValueError as error:
-            return Attempt(Receipt(Status.RETRY, error=f"MAIL_FROM: {error}"), ends_window=True)
-        try:
-            letter = _letter(message, sender)
-        except COMPOSING_ERRORS as error:
-            return unsendable(message, error)
-        return self._hand_over(letter)
-
-    def _hand_over(self, letter: _Letter) -> Attempt:
-        was_used = self._backend.connection is not None
-        attempt, body_started = self._attempt(letter)
-        if was_used and attempt.is_broken and not body_started:
+    def send(self, letter: Letter | Attempt | None, then: Letter | Attempt | None) -> Attempt:
+        """then: the next one, which may be asked about on the way."""
+        assert letter is not None
+        if isinstance(letter, Attempt):
+            return letter
+        following = then if isinstance(then, Letter) else None
+        attempt, is_stale = self._attempt(letter, following)
+        if is_stale:
             # It was closed after the message before: idle, or full. That is no error of this one.
-            attempt, body_started = self._attempt(letter)
+            attempt, _is_stale = self._attempt(letter, following, anew=True)
         return attempt
 
-    def _attempt(self, letter: _Letter) -> tuple[Attempt, bool]:
+    def _attempt(
+        self, letter: Letter, following: Letter | None, *, anew: bool = False
+    ) -> tuple[Attempt, bool]:
+        """And whether that was only a used connection's end, with nothing begun."""
         try:
-            self._backend.open()
-        except (OSError, UnicodeError) as error:
+            connection = self._open(anew=anew)
+        except (OSError, ValueError) as error:
+            return _not_connected(_words(error), letter, self._server), False
+        was_used = connection.letters > 0
+        attempt, body_started = _exchange(connection, letter, following)
+        if attempt.is_broken or attempt.ends_window or connection.is_lost:
             self._drop()
-            return _not_connected(error, letter), False
-        connection = self._backend.connection
-        assert connection is not None
-        connection.body_started = False
-        try:
-            connection.sendmail(letter.sender, letter.recipients, letter.body)
-        except OSError as error:  # every SMTPException is one
-            attempt = _judge(error, letter, body_started=connection.body_started)
-        else:
-            attempt = Attempt(Receipt(Status.SENT, letter.message_id))
-        if attempt.is_broken or attempt.ends_window:
-            self._drop()
-        return attempt, connection.body_started
+        return attempt, was_used and attempt.is_broken and not body_started
+
+    def _open(self, *, anew: bool) -> Connection:
+        if self._connection is not None and self._connection.is_full:
+            self._connection.quit()
+            self._connection = None
+        if self._connection is None:
+            known = None if anew else kept.take(self._server)
+            self._connection = known or Connection.open(self._server)
+        return self._connection
 
     def _drop(self) -> None:
-        # Closed without a QUIT: the server may be in the middle of anything.
-        for connection in (self._backend.connection, self._backend._partial_connection):
-            if connection is not None:
-                connection.close()
-        self._backend.connection = self._backend._partial_connection = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
-def _letter(message: EmailMessage, sender: str) -> _Letter:
-    recipients = [_envelope(address) for address in message.recipients()]
-    if not recipients:
-        raise ValueError("it has no recipient")
-    body, message_id = composed(message)
-    return _Letter(sender, recipients, body, message_id)
+def _exchange(
+    connection: Connection, letter: Letter, following: Letter | None
+) -> tuple[Attempt, bool]:
+    """One letter over one connection, and whether its body was begun."""
+    if not connection.takes(letter):
+        text = "the mail server takes no such address (it does not offer SMTPUTF8)"
+        return Attempt(Receipt(Status.FAILED, letter.message_id, text)), False
+    body_started = False
+    try:
+        if refusal := connection.ask(letter):
+            return _refused(refusal, letter, connection.server), False
+        body_started = True
+        reply = connection.hand_over(letter, following)
+    except OSError as error:  # every SMTPException is one
+        return _lost(error, letter, body_started=body_started), body_started
+    return _answered(reply, letter, connection.server, body_started=True), True
+
+
+def _letter(message: EmailMessage) -> Letter | Attempt:
+    try:
+        sender = _sender(message.from_email)
+    except ValueError as error:
+        receipt = Receipt(Status.RETRY, own_message_id(message), f"MAIL_FROM: {error}")
+        return Attempt(receipt, ends_window=True)
+    try:
+        recipients = message.recipients()
+        if len(recipients) != 1:
+            raise ValueError(f"it has {len(recipients) or 'no'} recipients instead of one")
+        recipient = _envelope(recipients[0])
+        content, message_id = composed(message)
+    except COMPOSING_ERRORS as error:
+        return unsendable(message, error)
+    return Letter(sender, recipient, content, message_id)
 
 
 def _envelope(address: str) -> str:
-    return sanitize_address(address, settings.DEFAULT_CHARSET)
+    """The bare address, its host in ASCII. Raises ValueError for what is none."""
+    if _PLAIN.fullmatch(address):
+        return address
+    spelled = parseaddr(sanitize_address(address, settings.DEFAULT_CHARSET))[1]
+    name = parseaddr(address)[1].rpartition("@")[0]
+    if not name.isascii():  # in an envelope, the encoding of headers would be another address
+        spelled = f"{name}@{spelled.rpartition('@')[2]}"
+    if not spelled.isprintable():
+        raise ValueError("it holds control characters")
+    return spelled
 
 
-def _not_connected(error: Exception, letter: _Letter) -> Attempt:
+_sender = lru_cache(maxsize=8)(_envelope)
+
+
+def _not_connected(words: str, letter: Letter, server: Server) -> Attempt:
     # Auth refused, no TLS, no server, no such host: nothing left, and nobody's mail would.
-    text = f"EMAIL_URL: cannot connect or log in: {_words(error)}"
+    text = f"{server.setting}: cannot connect or log in: {words}"
     return Attempt(Receipt(Status.RETRY, letter.message_id, text), ends_window=True)
 
 
-def _judge(error: OSError, letter: _Letter, *, body_started: bool) -> Attempt:
-    match error:
-        case smtplib.SMTPSenderRefused():
-            return _sender_refused(error, letter)
-        case smtplib.SMTPRecipientsRefused():
-            code, _text = next(iter(error.recipients.values()))
-            return _answered(code, error, letter, body_started=body_started)
-        case smtplib.SMTPDataError():
-            return _answered(error.smtp_code, error, letter, body_started=body_started)
-        case smtplib.SMTPHeloError():
-            return _not_connected(error, letter)
-        case _:
-            return _lost(error, letter, body_started=body_started)
-
-
-def _sender_refused(error: smtplib.SMTPSenderRefused, letter: _Letter) -> Attempt:
-    code = error.smtp_code
-    if 500 <= code <= 599 and code != TOO_LARGE and code not in NEEDS_LOGIN:
-        text = f"MAIL_FROM: the server refuses the sender: {_words(error)}"
+def _refused(refusal: Refusal, letter: Letter, server: Server) -> Attempt:
+    code = refusal.reply.code
+    if (
+        refusal.verb == "MAIL"
+        and 500 <= code <= 599
+        and code != TOO_LARGE
+        and code not in NEEDS_LOGIN
+    ):
+        text = f"MAIL_FROM: the server refuses the sender: {_said(refusal.reply)}"
         return Attempt(Receipt(Status.RETRY, letter.message_id, text), ends_window=True)
-    return _answered(code, error, letter, body_started=False)
+    attempt = _answered(refusal.reply, letter, server, body_started=False)
+    if refusal.lost is None:
+        return attempt
+    # That the line went is no news about this mail, and the next one gets another.
+    return replace(attempt, ends_window=attempt.ends_window or _is_timeout(refusal.lost))
 
 
-def _answered(code: int, error: OSError, letter: _Letter, *, body_started: bool) -> Attempt:
-    """What a refusal means. smtplib calls anything but 250 one, also other 2xx after a body."""
-    if code in NEEDS_LOGIN:
-        return _not_connected(error, letter)
-    if code == CLOSING:
-        return Attempt(Receipt(Status.RETRY, letter.message_id, _words(error)), is_broken=True)
-    if 400 <= code <= 499:
-        return Attempt(Receipt(Status.RETRY, letter.message_id, _words(error)))
-    if 500 <= code <= 599:
-        return Attempt(Receipt(Status.FAILED, letter.message_id, _words(error)))
+def _answered(reply: Reply, letter: Letter, server: Server, *, body_started: bool) -> Attempt:
+    """What an answer means, to the body or (not body_started) to a command it was no consent to."""
+    code = reply.code
     if 200 <= code <= 299 and body_started:
         return Attempt(Receipt(Status.SENT, letter.message_id))
-    return _lost(error, letter, body_started=body_started)
+    words = _said(reply)
+    if code in NEEDS_LOGIN:
+        return _not_connected(words, letter, server)
+    if code == CLOSING:
+        return Attempt(Receipt(Status.RETRY, letter.message_id, words), is_broken=True)
+    if 400 <= code <= 499:
+        return Attempt(Receipt(Status.RETRY, letter.message_id, words))
+    if 500 <= code <= 599:
+        return Attempt(Receipt(Status.FAILED, letter.message_id, words))
+    return _lost(smtplib.SMTPException(words), letter, body_started=body_started)
 
 
-def _lost(error: OSError, letter: _Letter, *, body_started: bool) -> Attempt:
+def _lost(error: OSError, letter: Letter, *, body_started: bool) -> Attempt:
     status = Status.UNCERTAIN if body_started else Status.RETRY
-    # smtplib hides the time-out behind its own exception.
-    is_timeout = isinstance(error.__context__, TimeoutError)
+    is_timeout = _is_timeout(error)
     return Attempt(
         Receipt(status, letter.message_id, _words(error)),
         is_broken=not is_timeout,
@@ -216,15 +224,19 @@ def _lost(error: OSError, letter: _Letter, *, body_started: bool) -> Attempt:
     )
 
 
+def _is_timeout(error: OSError) -> bool:
+    # smtplib hides the time-out behind its own exception.
+    return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
+
+
 def _words(error: Exception) -> str:
-    match error:
-        case smtplib.SMTPRecipientsRefused():
-            code, text = next(iter(error.recipients.values()))
-            return f"{code} {_decoded(text)}"
-        case smtplib.SMTPResponseException():
-            return f"{error.smtp_code} {_decoded(error.smtp_error)}"
-        case _:
-            return f"{error}" or type(error).__name__
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"{error.smtp_code} {_decoded(error.smtp_error)}"
+    return f"{error}" or type(error).__name__
+
+
+def _said(reply: Reply) -> str:
+    return f"{reply.code} {_decoded(reply.text)}"
 
 
 def _decoded(text: bytes | str) -> str:

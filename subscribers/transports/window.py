@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parseaddr
 from typing import Any
@@ -13,6 +13,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.message import sanitize_address
 
 from . import Receipt, Status
+from .ready import ReadyMail
 
 # A server that drops every message must not turn a whole window into uncertain ones.
 BROKEN_IN_A_ROW = 3
@@ -36,11 +37,15 @@ def deliver(
     messages: Sequence[EmailMessage], attempt: Callable[[EmailMessage], Attempt]
 ) -> list[Receipt]:
     """Attempts each message. Once there is no use in going on, the rest is RETRY, untried."""
+    return collect(messages, map(attempt, messages))
+
+
+def collect(messages: Sequence[EmailMessage], attempts: Iterable[Attempt]) -> list[Receipt]:
+    """The same, for attempts that are made as they are asked for, one a message."""
     receipts: list[Receipt] = []
     broken_in_a_row = 0
-    for message in messages:
-        tried = attempt(message)
-        receipts.append(_for_the_ledger(tried.receipt, message))
+    for message, tried in zip(messages, attempts, strict=False):
+        receipts.append(_for_the_ledger(tried, message))
         broken_in_a_row = broken_in_a_row + 1 if tried.is_broken else 0
         if tried.ends_window or broken_in_a_row == BROKEN_IN_A_ROW:
             break
@@ -49,12 +54,16 @@ def deliver(
 
 def composed(message: EmailMessage) -> tuple[bytes, str]:
     """The message as it goes over the wire, and its Message-ID. Raises COMPOSING_ERRORS."""
+    if isinstance(message, ReadyMail):
+        return message.wire(), own_message_id(message)
     mime: Any = message.message()
     return mime.as_bytes(linesep="\r\n"), str(mime["Message-ID"])
 
 
 def own_message_id(message: EmailMessage) -> str:
     """The Message-ID the caller set; empty where it set none."""
+    if name := message.extra_headers.get("Message-ID"):
+        return str(name)
     headers = {name.lower(): str(value) for name, value in message.extra_headers.items()}
     return headers.get("message-id", "")
 
@@ -71,14 +80,19 @@ def _untried(last: Receipt) -> Receipt:
         error=f"not tried, since before it: {last.error}",
         retry_after_seconds=last.retry_after_seconds,
         was_tried=False,
+        is_services=True,
     )
 
 
-def _for_the_ledger(receipt: Receipt, message: EmailMessage) -> Receipt:
+def _for_the_ledger(tried: Attempt, message: EmailMessage) -> Receipt:
     """What servers say is foreign text: it must fit the row, and tell nobody's address."""
-    error = _without_address(" ".join(_storable(receipt.error).split()), message)
-    message_id = _storable(receipt.message_id)[:MESSAGE_ID_CHARACTERS]
-    return replace(receipt, error=error[:ERROR_CHARACTERS], message_id=message_id)
+    receipt = tried.receipt
+    return replace(
+        receipt,
+        error=_without_address(receipt.error, message) if receipt.error else "",
+        message_id=_storable(receipt.message_id)[:MESSAGE_ID_CHARACTERS],
+        is_services=tried.is_broken or tried.ends_window,
+    )
 
 
 def _storable(text: str) -> str:
@@ -86,11 +100,12 @@ def _storable(text: str) -> str:
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
-def _without_address(text: str, message: EmailMessage) -> str:
+def _without_address(error: str, message: EmailMessage) -> str:
+    text = " ".join(_storable(error).split())
     for recipient in message.recipients():
         for spelling in _spellings(recipient):
             text = re.sub(spelling, "<recipient>", text, flags=re.IGNORECASE)
-    return text
+    return text[:ERROR_CHARACTERS]
 
 
 def _spellings(recipient: str) -> list[str]:

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from digest import assembly, sending
 from digest.models import Digest
 from papers.models import Edition
+from subscribers import flow
 from subscribers.models import Subscriber
 from tests.digest.books import assert_books_balance
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader, make_readers
@@ -25,7 +26,8 @@ def balanced_books(db):
 @pytest.fixture
 def transport(monkeypatch) -> FakeTransport:
     fake = FakeTransport()
-    monkeypatch.setattr(sending, "get_transport", lambda: fake)
+    for module in (flow, sending):
+        monkeypatch.setattr(module, "get_transports", lambda: [fake])
     return fake
 
 
@@ -65,7 +67,7 @@ def before_marking(monkeypatch) -> Callable[[Callable[[], object]], None]:
         def interrupted(*args, **kwargs):
             monkeypatch.setattr(sending, "_mark", mark)
             action()
-            mark(*args, **kwargs)
+            return mark(*args, **kwargs)
 
         monkeypatch.setattr(sending, "_mark", interrupted)
 

@@ -86,6 +86,8 @@ def digest(ada, paper) -> Digest:
         due_at=DUE,
         assembled_at=DUE,
         state=Digest.State.UNCERTAIN,
+        attempted_at=DUE,
+        doubted_at=DUE + timedelta(minutes=5),
         error="the worker was lost",
         items=[item.to_json() for item in items],
         edition_day=SUNDAY,
@@ -162,9 +164,9 @@ def test_a_digests_page_shows_what_each_score_is_made_of(operator, digest):
     heads = [words(cell) for cell in table.select("thead th")]
     first, second = ([words(cell) for cell in row.select("td")] for row in table.select("tbody tr"))
     assert dict(zip(heads, first, strict=True)) == {
-        "paper": NASTY, "section": "in full", "score": "3.50", "closeness": "3.25",
+        "paper and reason": f"{NASTY} Because you follow <b>bees</b> : honey",
+        "section": "in full", "score": "3.50", "closeness": "3.25",
         "relevance (floor 1.0)": "3.25", "trend’s share": "0.25", "upvotes": "",
-        "reason": "Because you follow <b>bees</b> : honey",
     }  # fmt: skip
     assert second[1:3] == ["title only", "0.20"]
 
@@ -202,7 +204,11 @@ def test_who_settled_a_doubt_stands_in_its_story(operator, digest):
     act(operator, "settle_as_sent", [digest], confirmed="1")
     page = shown(operator, "digest_digest_change", digest.pk)
     said = [words(line.find("span")) for line in page.select(".ledger-timeline li")]
-    assert said[-2:] == ["Settled as sent", "Settle as sent by operator"]
+    assert said[-3:] == [
+        "A worker marked it, and began to hand it over",
+        "In doubt: it may have left, or not the worker was lost",
+        "Settled as sent by operator",
+    ]
 
 
 def test_the_raw_report_of_a_provider_is_reached_from_the_story(operator, sent):
@@ -420,7 +426,8 @@ def test_settling_as_sent_asks_first_and_is_logged(operator, digest):
     act(operator, "settle_as_sent", [digest], confirmed="1")
     digest.refresh_from_db()
     assert digest.state == Digest.State.SENT
-    assert digest.sent_at == DUE + timedelta(hours=1)
+    assert digest.sent_at == digest.attempted_at == DUE
+    assert (digest.settled_at, digest.settled_by) == (DUE + timedelta(hours=1), "operator")
     entry = LogEntry.objects.get()
     assert (entry.object_id, entry.change_message) == (str(digest.pk), "Settle as sent")
     assert "ada" not in entry.object_repr

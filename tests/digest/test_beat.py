@@ -113,3 +113,26 @@ def test_a_long_send_shows_between_windows_that_it_is_alive(
     transport.before = slow
     tasks.send_due()
     assert seen == [DUE, DUE + 20 * SECOND, DUE + 40 * SECOND]
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_clock_that_is_set_stops_no_round(db, scheduler, monkeypatch, time_machine, hours):
+    handed_out = []
+    monkeypatch.setattr(scheduler, "apply_entry", lambda entry, producer=None: handed_out.append(1))
+    ahead = beat._ahead_seconds()
+
+    def turns(seconds: int) -> int:
+        handed_out.clear()
+        for _ in range(seconds):
+            scheduler.tick()
+            time_machine.shift(1)
+        return len(handed_out)
+
+    time_machine.move_to(DUE, tick=False)
+    monkeypatch.setattr(beat, "_ahead_seconds", lambda: ahead)
+    before = turns(130)
+    monkeypatch.setattr(beat, "_ahead_seconds", lambda: ahead + hours * 3600)
+    time_machine.shift(hours * 3600)
+    after = turns(130)
+    assert before >= 2
+    assert abs(after - before) <= before / 2

@@ -7,11 +7,21 @@ from datetime import date
 import numpy as np
 import pytest
 
-from digest import ranking
-from digest.compose import BRIEF, BRIEF_PLACES, FLOOR, FULL, MOST_PICKS, PICK, Frame, Item, compose
+from digest.compose import (
+    BRIEF,
+    BRIEF_PLACES,
+    FLOOR,
+    FULL,
+    MOST_PICKS,
+    PICK,
+    Frame,
+    Item,
+    Shelf,
+    compose,
+)
 from digest.profile import Opinion, Profile, TopicProfile
 from digest.ranking import PaperFacts, Ranking, Reason
-from tests.fakes.corpus import GARDEN, GRASP, NOW, SPEECH, corpus, keyword, paper, reader
+from tests.fakes.corpus import GARDEN, GRASP, NOW, SPEECH, keyword, paper, rank_one, reader
 
 TWO_TOPICS = Profile((TopicProfile("robots", {"robots": 1.0}), TopicProfile("soup", {"soup": 1.0})))
 NOBODY = Profile()
@@ -44,7 +54,8 @@ def ranked(relevance, *, best=None, muted=None, prior=None, who=TWO_TOPICS) -> R
 
 def chosen(ranking: Ranking, papers, *, places=5, allowed=None) -> list[Item]:
     allowed = np.array([True] * len(papers) if allowed is None else allowed, np.bool_)
-    return compose(ranking, papers, allowed, places=places)
+    shelf = Shelf(papers)
+    return shelf.items(compose(ranking, shelf, allowed, places=places))
 
 
 def full(items: list[Item]) -> list[int]:
@@ -246,8 +257,8 @@ def test_the_most_popular_paper_is_not_said_twice_where_it_is_picked():
 
 
 def front_page(who, papers, *, stored=(), places=2) -> list[Item]:
-    made = ranking.rank([who], corpus(papers, stored=stored))[0]
-    return compose(made, papers, np.ones(len(papers), np.bool_), places=places)
+    made = rank_one(who, papers, stored=stored)
+    return chosen(made, papers, places=places)
 
 
 def test_without_topics_it_is_the_trending_front_page():
@@ -325,6 +336,23 @@ def test_every_section_keeps_the_papers_numbers_as_they_are():
     assert [(item.upvotes, item.stars, item.content_hash) for item in items] == [
         (1, 10, "1" * 12), (2, 20, "2" * 12), (3, None, "3" * 12),
     ]  # fmt: skip
+
+
+def test_what_is_written_at_once_is_what_the_items_say():
+    """The text is joined of pieces; no note, name or number may break it."""
+    nasty = 'a "quote", a \\, a\nline, é, 🦓'
+    papers = with_picks(
+        [paper(n, upvotes=n, trending=0.3 * n, content_hash=f"{n}" * 32) for n in (1, 2, 3)], 1,
+        editor_note=nasty,
+    )  # fmt: skip
+    papers[1] = replace(papers[1], stars=7)
+    who = Profile((TopicProfile(nasty, {"robots": 1.0}),))
+    shelf = Shelf(papers)
+    lines = compose(ranked([3, 2.5, -0.0], who=who), shelf, np.ones(3, np.bool_), places=1)
+    for _ in range(2):
+        assert json.loads(shelf.as_json(lines)) == [each.to_json() for each in shelf.items(lines)]
+    assert shelf.as_json(lines) == json.dumps([each.to_json() for each in shelf.items(lines)])
+    assert shelf.as_json([]) == "[]"
 
 
 @pytest.mark.parametrize(

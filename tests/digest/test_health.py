@@ -15,7 +15,7 @@ from django.urls import reverse
 from digest import health
 from digest.models import Digest, Heartbeat, Hold, Slot
 from papers.models import Edition, Fetch, Source
-from subscribers.models import Subscriber
+from subscribers.models import Subscriber, TransportState
 from tests.factories import DUE, make_edition, make_paper, make_reader
 
 pytestmark = pytest.mark.django_db
@@ -310,6 +310,30 @@ def test_a_hold_is_a_decision_and_no_failure_and_nobody_is_named(well):
     Hold.objects.update(released_at=NOW, released_by="ada")
     assert failing() == ["digests"]
     assert said("sending") == "Not held."
+
+
+def test_a_transport_in_trouble_is_a_failure_once_there_is_no_other(well, settings, client):
+    TransportState.objects.create(
+        name="locmem", failures=3, open_until=NOW + timedelta(minutes=2), error="no ada@here"
+    )
+    assert failing() == ["transports"]
+    told = "locmem: It rests until 23 November, 06:07 UTC: nothing got through the last 3 times."
+    assert said("transports") == told
+    assert "ada" not in client.get("/readyz").content.decode()
+
+    settings.FALLBACK_EMAIL = {"EMAIL_BACKEND": "anymail.backends.test.EmailBackend"}
+    assert failing() == []
+    assert said("transports") == f"{told} test: Mail may leave by it."
+    settings.FALLBACK_EMAIL = {}
+    TransportState.objects.update(open_until=NOW)
+    assert failing() == []
+
+
+def test_a_day_s_limit_is_a_decision_and_no_failure(well, settings):
+    settings.MAIL_PER_DAY = 5000
+    TransportState.objects.create(name="locmem", day=NOW.date(), used=5000)
+    assert failing() == []
+    assert said("transports").startswith("locmem: Today’s 5,000 mails are used up")
 
 
 def test_a_source_that_tells_nothing_new_is_named(well):

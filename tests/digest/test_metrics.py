@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from digest import metrics
 from digest.models import DeliveryEvent, Digest, Heartbeat, Hold, Slot
 from papers.models import Edition, Fetch, Source
-from subscribers.models import Subscriber, Suppression
+from subscribers.models import Subscriber, Suppression, TransportState
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader, make_readers
 
 pytestmark = pytest.mark.django_db
@@ -136,6 +136,31 @@ def test_a_hold_is_told(client):
     Hold.objects.create(began_at=NOW, began_by="ada")
     cache.clear()
     assert scrape(client)["hold_in_force",] == 1
+
+
+def test_what_a_transport_was_given_and_whether_it_rests_is_told(client, settings):
+    read = scrape(client)
+    assert read["transport_used_today", "locmem"] == read["transport_circuit_open", "locmem"] == 0
+    assert ("transport_limit_today", "locmem") not in read
+    cache.clear()
+    settings.MAIL_PER_DAY = 5000
+    rests_until = NOW + timedelta(minutes=1)
+    TransportState.objects.create(
+        name="locmem", day=NOW.date(), used=1234, open_until=rests_until, failures=1
+    )
+    TransportState.objects.create(name="of old", day=NOW.date(), used=9)
+    read = scrape(client)
+    assert read["transport_used_today", "locmem"] == 1234
+    assert read["transport_limit_today", "locmem"] == 5000
+    assert read["transport_circuit_open", "locmem"] == 1
+    assert not [key for key in read if "of old" in key]
+
+
+def test_wrong_mail_settings_cost_no_other_number(client, settings):
+    settings.EMAIL_BACKEND = "no.such.Backend"
+    read = scrape(client)
+    assert read["readers", "active"] == 0
+    assert not [key for key in read if key[0].startswith("transport_")]
 
 
 def test_the_newest_edition_and_its_source_are_told(client):

@@ -13,7 +13,7 @@ from django.urls import reverse
 from digest.models import Digest, Heartbeat, Hold, Slot
 from digest.morning import facts
 from papers.models import Edition, Entry, Fetch, Source
-from subscribers.models import ConsentEvent, Subscriber, Suppression
+from subscribers.models import ConsentEvent, Subscriber, Suppression, TransportState
 from tests.database import everything
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader, make_readers
 
@@ -314,6 +314,45 @@ def test_a_mail_server_that_refuses_is_told(operator, well):
     ((said, url),) = wanted(home(operator))
     assert said.startswith("Mail is failing: of 51 digests of the last two slots 1 failed, 1 ")
     assert operator.get(url).context["cl"].queryset.get().state == "failed"
+
+
+def test_a_transport_that_rests_is_told_with_what_it_said_and_gravely_if_there_is_no_other(
+    operator, well, settings
+):
+    TransportState.objects.create(
+        name="locmem",
+        failures=1,
+        open_until=NOW + timedelta(minutes=4),
+        error="535 wrong password",
+        error_at=NOW,
+    )
+    page = home(operator)
+    ((said, url),) = wanted(page)
+    assert said == (
+        "locmem: It rests until 23 November, 06:34 UTC: nothing got through last time. "
+        "535 wrong password"
+    )
+    assert "535 wrong password" in operator.get(url).content.decode()
+    assert page.select(".decisions .grave")
+    cache.clear()
+    settings.FALLBACK_EMAIL = {"EMAIL_BACKEND": "anymail.backends.test.EmailBackend"}
+    page = home(operator)
+    assert [each for each, _ in wanted(page)] == [said]
+    assert not page.select(".decisions .grave")
+
+
+def test_a_day_that_is_used_up_is_told(operator, well, settings):
+    settings.MAIL_PER_DAY = 300
+    TransportState.objects.create(name="locmem", day=MONDAY, used=299)
+    assert wanted(home(operator)) == []
+    TransportState.objects.update(used=300)
+    ((said, _url),) = wanted(home(operator))
+    assert said.startswith("locmem: Today’s 300 mails are used up")
+
+
+def test_mail_settings_that_cannot_work_are_told_and_break_no_page(operator, well, settings):
+    settings.EMAIL_BACKEND = "no.such.Backend"
+    assert any("EMAIL_BACKEND: cannot use" in said for said, _ in wanted(home(operator)))
 
 
 @pytest.mark.parametrize(

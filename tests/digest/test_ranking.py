@@ -7,7 +7,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from digest import ranking
+from digest import matching, nearness, ranking
 from digest.compose import FLOOR
 from digest.profile import Opinion, Rule, RuleKind, TopicFacts
 from papers.vectors import terms
@@ -19,9 +19,9 @@ from tests.fakes.corpus import (
     ORDINARY,
     SPEECH,
     author,
-    corpus,
     keyword,
     paper,
+    rank,
     rank_one,
     reader,
 )
@@ -78,7 +78,7 @@ def test_broad_and_narrow_topics_come_to_one_scale():
     papers = [*DAY, *(paper(100 + n, text) for n, text in enumerate(ORDINARY[:20]))]
     broad = rank_one(reader("model network data"), papers)
     narrow = rank_one(reader("whispered speech"), papers)
-    assert broad.relevance.max() < narrow.relevance.max() <= ranking.Z_CAP
+    assert broad.relevance.max() < narrow.relevance.max() <= nearness.Z_CAP
     assert narrow.relevance[2] >= FLOOR
     assert abs(float(np.median(broad.relevance))) < 1
 
@@ -125,9 +125,9 @@ def test_a_topic_of_an_unknown_seed_alone_finds_nothing():
 def test_seeds_among_the_recent_papers_do_not_change_what_is_ordinary():
     seed = paper(50, "A robot hand with tactile fingers\nThe robot learns manipulation.")
     who = reader(TopicFacts("", seeds=(50,)))
-    without = ranking.rank([who], corpus(DAY, stored=[seed]))[0]
+    without = rank([who], DAY, stored=[seed])[0]
     among = [*ORDINARY, f"{seed.title}\n{seed.abstract}"]
-    with_seed = ranking.rank([who], corpus(DAY, stored=[seed], reference=among))[0]
+    with_seed = rank([who], DAY, stored=[seed], reference=among)[0]
     assert np.array_equal(with_seed.score, without.score)
 
 
@@ -281,11 +281,11 @@ def test_muting_looks_into_title_abstract_and_keywords(facts):
 def test_ten_matching_keywords_are_no_tenfold_reason():
     one = TopicFacts("", rules=(keyword("garden"),))
     many = TopicFacts("", rules=(keyword("garden"), keyword("tulips"), keyword("drone")))
-    bonus = ranking.BONUS[RuleKind.KEYWORD]
+    bonus = matching.BONUS[RuleKind.KEYWORD]
     for topic in (one, many):
-        assert rank_one(reader(topic), DAY).relevance[3] <= bonus + ranking.Z_CAP
+        assert rank_one(reader(topic), DAY).relevance[3] <= bonus + nearness.Z_CAP
     who = reader(TopicFacts("", rules=(author("Ada Example"), author("Ada Example"))))
-    assert rank_one(who, DAY).relevance.tolist() == [ranking.BONUS[RuleKind.AUTHOR]] * 4
+    assert rank_one(who, DAY).relevance.tolist() == [matching.BONUS[RuleKind.AUTHOR]] * 4
 
 
 # -- what everybody likes ------------------------------------------------------------------
@@ -318,16 +318,16 @@ def test_without_topics_the_trending_score_is_all():
 
 
 def test_no_papers_no_readers_no_reference():
-    assert ranking.rank([], corpus(DAY)) == []
+    assert rank([], DAY) == []
     for who in (reader(), reader("robots"), reader("robots", mute=[keyword("x1")])):
         assert len(rank_one(who, []).score) == 0
-        assert len(ranking.rank([who], corpus([], reference=[]))[0].score) == 0
-        scores = ranking.rank([who], corpus(DAY, reference=[]))[0].score
+        assert len(rank([who], [], reference=[])[0].score) == 0
+        scores = rank([who], DAY, reference=[])[0].score
         assert np.isfinite(scores).all()
 
 
 def test_one_paper_without_any_reference_is_no_reason_to_write():
-    ranked = ranking.rank([reader("whispered speech")], corpus([paper(1, SPEECH)], reference=[]))[0]
+    (ranked,) = rank([reader("whispered speech")], [paper(1, SPEECH)], reference=[])
     assert np.isfinite(ranked.score).all()
 
 
@@ -371,10 +371,9 @@ READERS = st.builds(
 @given(st.lists(READERS, min_size=1, max_size=8).map(lambda some: [*some * 50][:50]), st.randoms())
 def test_a_batch_of_fifty_gives_exactly_what_one_by_one_gives(readers, random):
     random.shuffle(readers)
-    everything = corpus(DAY, stored=LIBRARY)
-    together = ranking.rank(readers, everything)
+    together = rank(readers, DAY, stored=LIBRARY)
     for who, batched in zip(readers, together, strict=True):
-        (alone,) = ranking.rank([who], everything)
+        (alone,) = rank([who], DAY, stored=LIBRARY)
         assert np.array_equal(batched.score, alone.score)
         assert np.array_equal(batched.relevance, alone.relevance)
         assert np.array_equal(batched.muted, alone.muted)

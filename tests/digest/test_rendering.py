@@ -28,8 +28,7 @@ from tests.sample import BREAKFAST, brief, full, pick
 pytestmark = pytest.mark.django_db
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-VERBS = ["more", "less", "save"]
-LINKS = ["web", "preferences", "pause", "unsubscribe"]
+KEYS = ["read", "manage", "unsubscribe"]
 ONCE = [
     "List-Unsubscribe",
     "List-Unsubscribe-Post",
@@ -745,8 +744,8 @@ PLAIN = rendering.ContentItem(
 @cache
 def skeleton() -> tuple[list[str], list[str], list[str]]:
     """Header names, the mail's tags and the web page's, where every word is an ordinary one."""
-    item = replace(PLAIN, **{f"{verb}_url": "http://paperround.test/" for verb in VERBS})
-    links = {f"{name}_url": "http://paperround.test/" for name in LINKS}
+    item = replace(PLAIN, key="a-key")
+    keys = {f"{name}_key": "a-key" for name in KEYS}
     said = {"consented_on": sample.DAY, "next_on": sample.DAY, "cadence_words": "every day"}
     content = replace(
         titled(),
@@ -754,7 +753,7 @@ def skeleton() -> tuple[list[str], list[str], list[str]]:
         picks=(replace(item, reason=Reason("editor", name="Ben", note="Read this.")),),
         brief=(item,),
         postal_address="1 Test Street",
-        **links,
+        **keys,
         **said,
     )
     digest = Digest(uuid=sample.DIGEST_UUID, subscriber=Subscriber(email="ada@example.org"))

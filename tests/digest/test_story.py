@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.admin import scores, story
 from digest.compose import BRIEF, FULL, PICK, Item
-from digest.models import Digest
+from digest.models import DeliveryEvent, Digest, Slot
 from digest.ranking import BONUS, Reason
 from digest.webhooks import WEIGHT
 from papers.models import Paper
@@ -18,14 +20,37 @@ from tests.factories import DUE
 
 MINUTE = timedelta(minutes=1)
 FINE = {"sent_at": DUE + 2 * MINUTE, "state": Digest.State.SENT, "transport": "smtp"}
+MARKED_AT, DOUBTED_AT, SETTLED_AT = DUE + 2 * MINUTE, DUE + 7 * MINUTE, DUE + 20 * MINUTE
+MARKED = {"attempted_at": MARKED_AT, "attempts": 1}
+BEGAN = "A worker marked it, and began to hand it over"
+UNCERTAIN = "In doubt: it may have left, or not"
 
 
 def make_digest(**fields) -> Digest:
-    return Digest(**{"due_at": DUE, "assembled_at": DUE + MINUTE} | fields)
+    made = {"slot": Slot(date=DUE.date()), "due_at": DUE, "assembled_at": DUE + MINUTE}
+    return Digest(**made | fields)
+
+
+def in_doubt(**fields) -> Digest:
+    """Its worker was lost in its first attempt."""
+    doubt = {"state": Digest.State.UNCERTAIN, "doubted_at": DOUBTED_AT, "transport": "smtp"}
+    return make_digest(**MARKED | doubt | {"error": "the worker was lost"} | fields)
+
+
+def settled_by(whom: str, at: datetime = SETTLED_AT) -> dict[str, object]:
+    return {"settled_by": whom, "settled_at": at}
+
+
+def log_entry(message: str, *, at: datetime) -> LogEntry:
+    return LogEntry(change_message=message, action_time=at, user=User(username="ben"))
 
 
 def said(digest: Digest) -> list[str]:
     return [moment.said for moment in story.timeline(digest)]
+
+
+def told(digest: Digest, **beside) -> list[tuple[datetime, str, str]]:
+    return [(each.at, each.said, each.facts) for each in story.timeline(digest, **beside)]
 
 
 @pytest.mark.parametrize("state", list(Digest.State))
@@ -47,18 +72,143 @@ def test_a_hand_over_names_its_transport():
     assert said(make_digest(**FINE))[-1] == "Handed over by smtp"
 
 
-def test_a_settled_doubt_is_not_called_a_hand_over():
-    assert said(make_digest(**FINE, error="the worker was lost"))[-1] == "Settled as sent"
-    believed = make_digest(**FINE, outcome="delivered", outcome_at=FINE["sent_at"])
-    assert said(believed)[-1] == "Taken as sent, on the provider’s word"
+def test_a_plain_delivery_is_told_without_its_preparations():
+    assert said(make_digest(**FINE, attempts=1)) == ["Fell due", "Assembled", "Handed over by smtp"]
+
+
+def test_a_mail_in_a_workers_hands_says_when_that_began_and_when_it_must_end():
+    digest = make_digest(state=Digest.State.SENDING, **MARKED, lease_until=DUE + 7 * MINUTE)
+    assert told(digest)[2:] == [
+        (MARKED_AT, BEGAN, "attempt 1"),
+        (DUE + 7 * MINUTE, "The worker’s lease ends", ""),
+    ]
+
+
+def test_a_refusal_stands_beside_the_attempt_that_met_it():
+    digest = make_digest(state=Digest.State.FAILED, **MARKED, error="550 nobody here")
+    assert told(digest)[-1] == (MARKED_AT, BEGAN, "attempt 1 · 550 nobody here")
+
+
+def test_an_error_from_before_any_attempt_is_left_for_the_head_of_the_page():
+    unmade = make_digest(state=Digest.State.FAILED, error="rendering: no such paper")
+    assert story.untold_error(unmade, story.timeline(unmade)) == "rendering: no such paper"
+    told_of = make_digest(state=Digest.State.FAILED, **MARKED, error="550 nobody here")
+    assert story.untold_error(told_of, story.timeline(told_of)) == ""
+
+
+def test_a_lost_worker_leaves_a_doubt_after_its_attempt():
+    assert told(in_doubt())[2:] == [
+        (MARKED_AT, BEGAN, "attempt 1 · smtp"),
+        (DOUBTED_AT, UNCERTAIN, "the worker was lost"),
+    ]
+
+
+def test_the_operators_word_is_told_once_and_by_name():
+    digest = in_doubt(state=Digest.State.SENT, sent_at=MARKED_AT, **settled_by("operator"))
+    entry = log_entry("Settle as sent", at=SETTLED_AT + timedelta(seconds=1))
+    assert told(digest, entries=[entry])[3:] == [
+        (DOUBTED_AT, UNCERTAIN, "the worker was lost"),
+        (SETTLED_AT, "Settled as sent", "by ben"),
+    ]
+    assert told(digest)[-1] == (SETTLED_AT, "Settled as sent", "the operator")
+
+
+def test_only_the_word_that_settled_it_is_taken_out_of_the_log():
+    digest = in_doubt(state=Digest.State.SENT, sent_at=MARKED_AT, **settled_by("operator"))
+    again = log_entry("Send again", at=MARKED_AT - timedelta(seconds=9))
+    settle = log_entry("Settle as sent", at=SETTLED_AT)
+    test = log_entry("Send a test to me", at=SETTLED_AT + MINUTE)
+    lines = [words for _at, words, _facts in told(digest, entries=[test, settle, again])]
+    assert lines[2:] == ["Send again", BEGAN, UNCERTAIN, "Settled as sent", "Send a test to me"]
+
+
+def test_what_the_operator_sent_again_is_handed_over_at_its_second_attempt():
+    digest = make_digest(
+        **FINE | {"sent_at": SETTLED_AT + 2 * MINUTE}, attempts=2, doubted_at=DOUBTED_AT,
+        attempted_at=SETTLED_AT + MINUTE, **settled_by("operator"),
+    )  # fmt: skip
+    assert told(digest, entries=[log_entry("Send again", at=SETTLED_AT)])[2:] == [
+        (DOUBTED_AT, UNCERTAIN, ""),
+        (SETTLED_AT, "Settled as not sent, to be sent again", "by ben"),
+        (SETTLED_AT + 2 * MINUTE, "Handed over by smtp", "2 attempts"),
+    ]
+    assert story.standing(digest) == story.STANDING["sent"]
+
+
+def test_a_providers_word_settles_the_doubt_when_it_comes_in():
+    digest = in_doubt(
+        state=Digest.State.SENT, error="", sent_at=MARKED_AT,
+        **settled_by("provider", MARKED_AT + timedelta(seconds=9)),
+    )  # fmt: skip
+    event = DeliveryEvent(
+        pk=1, provider="Resend", event_type="delivered", received_at=SETTLED_AT,
+        occurred_at=digest.settled_at,
+    )  # fmt: skip
+    assert told(digest, events=[event])[2:] == [
+        (MARKED_AT, BEGAN, "attempt 1 · smtp"),
+        (event.occurred_at, "Resend says: delivered to the mailbox", ""),
+        (DOUBTED_AT, UNCERTAIN, ""),
+        (SETTLED_AT, "Settled as sent", "the provider’s word"),
+    ]
+
+
+def test_a_word_from_before_the_doubt_settles_it_as_it_arises():
+    early = {"settled_at": MARKED_AT, "settled_by": "provider"}
+    digest = in_doubt(state=Digest.State.FAILED, error="the provider refused it", **early)
+    assert told(digest)[-2:] == [
+        (DOUBTED_AT, UNCERTAIN, ""),
+        (DOUBTED_AT, "Settled as failed", "the provider’s word"),
+    ]
+
+
+def test_a_workers_late_result_says_why_it_failed():
+    digest = in_doubt(state=Digest.State.FAILED, error="550 nobody", **settled_by("worker"))
+    late = (SETTLED_AT, "Settled as failed", "the worker’s late result · 550 nobody")
+    assert told(digest)[-2:] == [(DOUBTED_AT, UNCERTAIN, ""), late]
+
+
+def test_a_doubt_that_may_be_repeated_is_told_as_one_and_not_as_a_failure():
+    digest = in_doubt(state=Digest.State.RETRY, retry_at=DOUBTED_AT + MINUTE)
+    assert told(digest)[-2:] == [
+        (DOUBTED_AT, UNCERTAIN, "the worker was lost"),
+        (DOUBTED_AT + MINUTE, "Is tried again", ""),
+    ]
+    assert "may have left" in str(story.standing(digest))
+
+
+@pytest.mark.parametrize("by", Digest.SettledBy.values)
+def test_a_settled_digest_says_by_whose_word_it_stands(by):
+    digest = in_doubt(state=Digest.State.SENT, sent_at=MARKED_AT, **settled_by(by))
+    assert story.standing(digest) != story.STANDING["sent"]
+    assert story.is_proved_to_have_left(digest) is (by != "operator")
+
+
+@st.composite
+def rows(draw) -> Digest:
+    """Any row that the database would take, its times in whatever order; a doubt before its end."""
+    state = draw(st.sampled_from(Digest.State.values))
+    names = ["attempted_at"] * draw(st.booleans()) + ["doubted_at"] * draw(st.booleans())
+    names += {"sent": ["sent_at"], "retry": ["retry_at"]}.get(state, [])
+    names += ["lease_until"] * (state in ("claimed", "sending"))
+    times = {name: DUE + draw(st.integers(0, 60)) * MINUTE for name in names}
+    by = draw(st.sampled_from(["", *Digest.SettledBy.values])) if "doubted_at" in times else ""
+    settled = settled_by(by) if by else {}
+    return make_digest(state=state, error="451 later", attempts=2, **times, **settled)
+
+
+@given(rows())
+def test_no_row_makes_a_story_that_repeats_itself_or_runs_backwards(digest):
+    lines = told(digest)
+    assert lines == sorted(lines, key=lambda line: line[0])
+    assert len({words for _at, words, _facts in lines}) == len(lines)
+    assert sum("451 later" in facts for _at, _words, facts in lines) <= 1
 
 
 def test_what_is_to_come_stands_last():
     retry = make_digest(
         state=Digest.State.RETRY, retry_at=DUE + 9 * MINUTE, attempts=2, error="451 later"
     )
-    last = story.timeline(retry)[-1]
-    assert (last.said, last.facts) == ("Is tried again", "2 attempts · 451 later")
+    assert told(retry)[-1] == (DUE + 9 * MINUTE, "Is tried again", "451 later")
 
 
 def test_a_digest_of_nothing_says_why_it_is_empty():

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from digest import assembly, sending, webhooks
 from digest.models import DeliveryEvent, Digest
 from papers.models import Edition
-from subscribers import signup
+from subscribers import flow, signup
 from subscribers.models import Subscriber
 from subscribers.transports import Status
 from tests.digest.books import assert_books_balance
@@ -44,7 +44,8 @@ class Ledger(RuleBasedStateMachine):
         self.transaction.__enter__()
         self.patch = pytest.MonkeyPatch()
         self.transport = FakeTransport()
-        self.patch.setattr(sending, "get_transport", lambda: self.transport)
+        for module in (flow, sending):
+            self.patch.setattr(module, "get_transports", lambda: [self.transport])
         self.now = DUE
         self.papers = [make_paper() for _ in range(3)]
         make_edition(SUNDAY, self.papers)
@@ -80,7 +81,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule()
     def claim_and_vanish(self) -> None:
-        sending._claim(self.now)
+        sending._claim(self.now, way=flow.way_out(self.now))
 
     @rule()
     def leases_run_out(self) -> None:
@@ -224,7 +225,7 @@ def test_sweeping_says_what_it_found_only_if_it_found_something(
 ):
     sending.sweep(DUE)
     assert caplog.text == ""
-    sending._claim(DUE)
+    sending._claim(DUE, way=flow.way_out(DUE))
     expire_leases()
     sending.sweep(DUE)
     assert "leases ran out claims_returned=1 in_doubt=0" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import signal
@@ -15,14 +16,15 @@ from celery.signals import worker_shutting_down
 from django.core.management import CommandError, call_command
 from kombu.exceptions import OperationalError as BrokerError
 
-from digest import assembly, sending, tasks
+from config import celery
+from digest import assembly, sending, shares, tasks
 from digest.management.commands import tick as tick_command
 from digest.models import Digest, Heartbeat
 from papers import editions, fetching
 from papers.models import Edition, Fetch
 from subscribers import mail, topics
 from subscribers.models import Subscriber
-from subscribers.transports import Status
+from subscribers.transports import Receipt, Status
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader, make_readers
 
 pytestmark = pytest.mark.usefixtures("balanced_books")
@@ -146,7 +148,7 @@ def test_mail_that_no_server_takes_is_an_error_to_cron(
 ):
     time_machine.move_to(DUE)
     settings.SEND_WINDOW = 2
-    transport.answers = [Status.RETRY] * 2
+    transport.answers = [Receipt(Status.RETRY, error="no server", is_services=True)] * 2
     with pytest.raises(CommandError, match="unfinished: digests are still waiting"):
         run(*command)
     assert Digest.objects.filter(state=State.ASSEMBLED).count() == 4
@@ -215,6 +217,93 @@ def test_a_tick_never_floods_the_broker(digests, handed_out, settings, monkeypat
     time_machine.move_to(DUE)
     tasks.tick()
     assert len(handed_out) == 4
+
+
+@pytest.fixture
+def assemblers(monkeypatch) -> list[dict]:
+    """The assembling tasks that a tick gives to the broker."""
+    given: list[dict] = []
+    monkeypatch.setattr(tasks.assemble_due, "apply_async", lambda **options: given.append(options))
+    return given
+
+
+def test_a_tick_assembles_for_a_few_readers_itself(edition, handed_out, assemblers, time_machine):
+    make_readers(3)
+    time_machine.move_to(DUE)
+    tasks.tick()
+    assert Digest.objects.count() == 3
+    assert assemblers == []
+    assert len(handed_out) == 1
+
+
+@pytest.mark.parametrize(("readers", "tasks_given"), [(3, 0), (4, 4), (9, 5)])
+def test_a_tick_hands_out_a_task_for_each_share_of_many_readers(
+    edition, handed_out, assemblers, monkeypatch, time_machine, readers, tasks_given
+):
+    monkeypatch.setattr(tasks, "FEW_READERS", 3)
+    monkeypatch.setattr(tasks, "MOST_ASSEMBLERS", 5)
+    monkeypatch.setattr(shares, "IDS", 1)
+    make_readers(readers)
+    time_machine.move_to(DUE)
+    tasks.tick()
+    assert len(assemblers) == tasks_given
+    assert {options["expires"] for options in assemblers} <= {45}
+    assert Digest.objects.count() == (0 if tasks_given else readers)
+
+
+def test_a_workers_child_looks_for_no_garbage_among_what_was_loaded_before_it_began():
+    gc.unfreeze()
+    try:
+        celery.keep_what_stands()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
+
+
+def test_losing_the_assembling_tasks_makes_nobody_wait_longer_than_a_tick(
+    edition, handed_out, assemblers, monkeypatch, time_machine
+):
+    monkeypatch.setattr(tasks, "FEW_READERS", 3)
+    make_readers(5)
+    for minute in range(2):
+        assemblers.clear()  # the broker is gone
+        time_machine.move_to(DUE + timedelta(minutes=minute))
+        tasks.tick()
+        assert len(assemblers) == 1
+    tasks.assemble_due()
+    assert Digest.objects.count() == 5
+
+
+def test_a_tick_that_cannot_hand_out_assembling_does_its_other_work(
+    edition, handed_out, monkeypatch, time_machine, caplog
+):
+    def refused(**options):
+        raise BrokerError("Connection refused")
+
+    monkeypatch.setattr(tasks, "FEW_READERS", 3)
+    monkeypatch.setattr(tasks.assemble_due, "apply_async", refused)
+    make_readers(5)
+    time_machine.move_to(DUE)
+    tasks.tick()
+    assert "assembling not handed out" in caplog.text
+    assert not Digest.objects.exists()
+
+
+def test_an_assembling_task_leaves_the_worker_to_the_next_tick(edition, monkeypatch, time_machine):
+    assert timedelta(minutes=1) > tasks.ASSEMBLE_TIME
+    assert tasks.ASSEMBLE_TIME.total_seconds() > tasks.ASSEMBLE_EXPIRES_SECONDS
+    monkeypatch.setattr(assembly, "BATCH", 2)
+    make_readers(6)
+    write = assembly._write
+
+    def slow(plans, *, now):
+        time_machine.shift(tasks.ASSEMBLE_TIME * 0.6)
+        return write(plans, now=now)
+
+    monkeypatch.setattr(assembly, "_write", slow)
+    time_machine.move_to(DUE, tick=False)
+    tasks.assemble_due()
+    assert Digest.objects.count() == 4
 
 
 def test_losing_every_task_loses_no_mail(reader, handed_out, transport, time_machine):
@@ -292,6 +381,41 @@ def test_the_word_to_stop_reaches_processes_that_were_forked_before(monkeypatch)
     os.read(ours, 1)
     tasks.stop_sending()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.usefixtures("going_on")
+def test_a_worker_that_is_stopping_assembles_no_further(edition, monkeypatch, time_machine):
+    monkeypatch.setattr(assembly, "BATCH", 2)
+    make_readers(6)
+    write = assembly._write
+
+    def told_to_stop(plans, *, now):
+        worker_shutting_down.send(sender="worker", sig="SIGTERM")
+        return write(plans, now=now)
+
+    monkeypatch.setattr(assembly, "_write", told_to_stop)
+    time_machine.move_to(DUE)
+    tasks.assemble_due()
+    assert Digest.objects.count() == 2
+
+
+def test_ctrl_c_ends_a_round_after_the_readers_in_hand(
+    edition, transport, monkeypatch, time_machine
+):
+    monkeypatch.setattr(assembly, "BATCH", 2)
+    make_readers(6)
+    write = assembly._write
+
+    def interrupted(plans, *, now):
+        signal.raise_signal(signal.SIGINT)
+        return write(plans, now=now)
+
+    monkeypatch.setattr(assembly, "_write", interrupted)
+    time_machine.move_to(DUE)
+    with pytest.raises(CommandError, match="unfinished"):
+        run("tick", "--no-fetch")
+    assert Digest.objects.count() == 2
+    assert transport.accepted == []
 
 
 def test_a_send_ends_before_its_lease_and_long_before_celery_would_kill_it(

@@ -133,7 +133,9 @@ def test_texts_of_a_provider_fit_the_row(sent):
 def test_a_word_that_the_provider_has_it_settles_the_doubt(uncertain, event_type):
     say(event_type, uncertain, message_id="provider-9")
     uncertain.refresh_from_db()
-    assert (uncertain.state, uncertain.sent_at) == (State.SENT, DUE + timedelta(minutes=1))
+    assert (uncertain.state, uncertain.sent_at) == (State.SENT, uncertain.attempted_at)
+    assert uncertain.settled_at == DUE + timedelta(minutes=1)
+    assert uncertain.settled_by == Digest.SettledBy.PROVIDER
     assert (uncertain.error, uncertain.provider_message_id) == ("", "provider-9")
 
 

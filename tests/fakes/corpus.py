@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from digest import profile, ranking
 from digest.profile import Opinion, Profile, ReaderFacts, Rule, RuleKind, TopicFacts
-from digest.ranking import Corpus, PaperFacts
+from digest.ranking import Corpus, PaperFacts, Reading
 from papers.vectors import DocumentFrequencies, WordEncoder, bag
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
@@ -54,15 +54,24 @@ def paper(paper_id: int, text: str = GARDEN, **fields) -> PaperFacts:
     )
 
 
-def corpus(
+def rank(
+    readers: Sequence[Profile],
     papers: Sequence[PaperFacts],
     *,
     stored: Sequence[PaperFacts] = (),
     reference: Sequence[str] = ORDINARY,
-) -> Corpus:
-    """`stored`: papers that profiles name besides the candidates."""
-    codes = {each.paper_id: each.code for each in [*papers, *stored]}
-    return Corpus(papers, codes, [ENCODER.encode(text) for text in reference], ENCODER)
+) -> list[ranking.Ranking]:
+    """Against a corpus that nobody asked before. `stored`: papers that profiles name besides."""
+    return ranking.rank(readers, corpus(papers, reference=reference), codes=codes(papers, stored))
+
+
+def corpus(papers: Sequence[PaperFacts], *, reference: Sequence[str] = ORDINARY) -> Corpus:
+    usual = [ENCODER.encode(text) for text in reference]
+    return Corpus(papers, Reading.of(papers, reference=usual, encoder=ENCODER))
+
+
+def codes(*papers: Sequence[PaperFacts]) -> dict[int, bytes]:
+    return {each.paper_id: each.code for some in papers for each in some}
 
 
 def reader(
@@ -75,7 +84,7 @@ def reader(
 def rank_one(
     who: Profile, papers: Sequence[PaperFacts], *, stored: Sequence[PaperFacts] = ()
 ) -> ranking.Ranking:
-    return ranking.rank([who], corpus(papers, stored=stored))[0]
+    return rank([who], papers, stored=stored)[0]
 
 
 def keyword(value: str) -> Rule:

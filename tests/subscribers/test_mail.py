@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core import mail as locmem
 from django.core.mail import EmailMessage
 
-from subscribers import mail, signup
+from subscribers import flow, mail, signup
 from subscribers.models import ConsentEvent, Subscriber, Suppression, address_hash
 from subscribers.transports import Receipt, Status
 
@@ -42,7 +42,7 @@ class Crash(BaseException):
 def answers(monkeypatch):
     def with_(status: Status, **more) -> FakeTransport:
         transport = FakeTransport(Receipt(status, **more))
-        monkeypatch.setattr(mail, "get_transport", lambda: transport)
+        monkeypatch.setattr(flow, "get_transports", lambda: [transport])
         return transport
 
     return with_
@@ -189,7 +189,7 @@ def test_a_crash_before_sending_costs_a_lease_and_not_the_mail(pending, now, mon
         return transport
 
     with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(mail, "get_transport", crash)
+        patch.setattr(flow, "get_transports", lambda: [crash()])
         mail.send_due(now)
     assert mail.send_due(now + LEASE - timedelta(seconds=1)) == 0
     assert mail.send_due(now + LEASE) == 1

@@ -86,7 +86,9 @@ def test_once_the_trouble_is_everybodys_the_rest_waits_untried():
     receipts = deliver([letter(), letter("ben@example.org"), letter()], attempt)
     assert len(tried) == 1
     error = "not tried, since before it: closed"
-    untried = Receipt(Status.RETRY, error=error, retry_after_seconds=60, was_tried=False)
+    untried = Receipt(
+        Status.RETRY, error=error, retry_after_seconds=60, was_tried=False, is_services=True
+    )
     assert receipts[1:] == [untried] * 2
 
 
@@ -170,8 +172,18 @@ def test_a_sender_nobody_can_answer_and_no_postal_address_are_warned_of(settings
 
 def test_a_deployment_that_can_mail_passes_the_check(settings):
     settings.EMAIL_BACKEND = "anymail.backends.resend.EmailBackend"
+    settings.ANYMAIL = {"RESEND_API_KEY": "key"}
     settings.MAIL_FROM = "Paperround <digest@paperround.test>"
     assert mail_settings(None) == []
+
+
+def test_a_second_transport_that_lacks_its_key_fails_the_check_before_it_is_needed(settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.MAIL_FROM = "Paperround <digest@paperround.test>"
+    settings.FALLBACK_EMAIL = {"EMAIL_BACKEND": "anymail.backends.resend.EmailBackend"}
+    (error,) = mail_settings(None)
+    assert error.id == "subscribers.E002"
+    assert "RESEND_API_KEY" in error.msg
 
 
 def test_the_check_is_made_for_deployments_only():

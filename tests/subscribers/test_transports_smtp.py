@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-import smtplib
+import os
+import signal
 import socket
+import threading
+import time
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -10,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMultiAlternatives
 
 from subscribers.transports import Receipt, Status, get_transport
+from subscribers.transports.smtp_connection import kept
 from tests.fakes.smtp_sink import Fault, SmtpSink
 
 SENT, RETRY, FAILED, UNCERTAIN = Status.SENT, Status.RETRY, Status.FAILED, Status.UNCERTAIN
@@ -29,6 +33,14 @@ def smtp(settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST = "127.0.0.1"
     settings.EMAIL_TIMEOUT = 5
+    yield
+    kept.close()
+
+
+@pytest.fixture(params=[(), ("PIPELINING", "SIZE 1000000")], ids=["one by one", "pipelined"])
+def offers(request) -> tuple[str, ...]:
+    """What the server's EHLO says. Nothing that happens to a mail may depend on it."""
+    return request.param
 
 
 def letter(to: str = "ada@example.org", **kwargs) -> EmailMultiAlternatives:
@@ -43,6 +55,13 @@ def letter(to: str = "ada@example.org", **kwargs) -> EmailMultiAlternatives:
     return message
 
 
+def endless_letter() -> EmailMultiAlternatives:
+    """More than all buffers on the way hold."""
+    message = letter("ben@example.org")
+    message.body = ("x" * 900 + "\n") * 7000
+    return message
+
+
 def window(size: int = 3) -> list[EmailMultiAlternatives]:
     return [letter(to) for to in READERS[:size]]
 
@@ -53,9 +72,9 @@ def send(settings, sink: SmtpSink, messages=None) -> list[Receipt]:
 
 
 def outcome(
-    settings, *faults: Fault, size: int = 3
+    settings, *faults: Fault, offers: tuple[str, ...] = (), size: int = 3
 ) -> tuple[list[Status], SmtpSink, list[Receipt]]:
-    with SmtpSink(list(faults)) as sink:
+    with SmtpSink(list(faults), offers) as sink:
         receipts = send(settings, sink, window(size))
     return [receipt.status for receipt in receipts], sink, receipts
 
@@ -145,8 +164,10 @@ def test_where_nobody_listens_everything_is_retried(settings, host):
         Fault("mail", "553 5.7.1 sender not owned"),
     ],
 )
-def test_trouble_with_the_whole_connection_is_everybodys_retry_after_one_try(settings, fault):
-    statuses, sink, _receipts = outcome(settings, fault)
+def test_trouble_with_the_whole_connection_is_everybodys_retry_after_one_try(
+    settings, offers, fault
+):
+    statuses, sink, _receipts = outcome(settings, fault, offers=offers)
     assert statuses == [RETRY] * 3
     assert sink.connections == 1
     assert sink.mails <= 1
@@ -159,63 +180,136 @@ def test_a_refused_sender_names_the_setting(settings):
     assert "553 5.7.1 sender not owned" in receipts[2].error
 
 
+TROUBLES = {
+    "closes": {},
+    "hangs": {"hangs": True},
+    "451": {"reply": "451 4.3.0 later"},
+    "554": {"reply": "554 5.7.1 no"},
+    "421": {"reply": "421 4.3.2 closing", "then_close": True},
+}
+# What becomes of three mails (Sent, Retry, Failed, Uncertain), where the trouble is with the first
+# of a new connection, and where it is with the second of one that has worked so far.
+OUTCOMES = """
+    mail  1   RSS  RRR  RSS  RRR  RSS
+    rcpt  1   RSS  RRR  RSS  FSS  RSS
+    data  1   RSS  RRR  RSS  FSS  RSS
+    body  1   USS  URR  RSS  FSS  RSS
+    dot   1   USS  URR  RSS  FSS  RSS
+    mail  2   SSS  SRR  SRS  SRR  SSS
+    rcpt  2   SSS  SRR  SRS  SFS  SSS
+    data  2   SSS  SRR  SRS  SFS  SSS
+    body  2   SUS  SUR  SRS  SFS  SRS
+    dot   2   SUS  SUR  SRS  SFS  SRS
+"""
+CASES = [
+    (Fault(stage, nth=int(nth), **trouble), expected)
+    for stage, nth, *row in map(str.split, OUTCOMES.strip().splitlines())
+    for trouble, expected in zip(TROUBLES.values(), row, strict=True)
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [pytest.param(*case, id=f"{case[0].stage}-{case[0].nth}-{case[1]}-{i}")
+     for i, case in enumerate(CASES)],
+)  # fmt: skip
+def test_at_every_stage_every_trouble_means_what_it_means(settings, offers, fault, expected):
+    settings.EMAIL_TIMEOUT = 0.15 if fault.hangs else 5
+    statuses, sink, receipts = outcome(settings, fault, offers=offers)
+    assert "".join(status[0].upper() for status in statuses) == expected
+    assert sink.recipients() == what_was_sent(receipts)
+
+
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        (Fault("mail", "451 later", nth=2), RETRY),
         (Fault("mail", "552 too large", nth=2), FAILED),
-        (Fault("rcpt", "450 greylisted", nth=2), RETRY),
-        (Fault("rcpt", "550 5.1.1 no such user", nth=2), FAILED),
+        (Fault("mail", "552-much\r\n552 too large", nth=2), FAILED),
+        (Fault("rcpt", "251 will forward", nth=2, goes_on=True), SENT),
         (Fault("rcpt", "550 5.1.1 no such user", nth=2, then_close=True), FAILED),
-        (Fault("data", "451 later", nth=2), RETRY),
-        (Fault("data", "554 no", nth=2), FAILED),
-        (Fault("dot", "452 disk full", nth=2), RETRY),
-        (Fault("dot", "554 5.6.0 spam", nth=2), FAILED),
-        (Fault("dot", "421 closing", nth=2, then_close=True), RETRY),
-        (Fault("body", nth=2), UNCERTAIN),
-        (Fault("dot", nth=2), UNCERTAIN),
+        (Fault("data", "250 what?", nth=2), RETRY),
         (Fault("dot", "nonsense", nth=2), UNCERTAIN),
         (Fault("dot", "354 what?", nth=2), UNCERTAIN),
+        (Fault("dot", "999 what?", nth=2), UNCERTAIN),
+        (Fault("dot", "250" + "x" * 9000, nth=2, then_close=True), UNCERTAIN),
         (Fault("dot", "250", nth=2), SENT),
         (Fault("dot", "252 well, yes", nth=2), SENT),
+        (Fault("dot", "250-well,\r\n250-let me\r\n250 think", nth=2), SENT),
     ],
 )
-def test_an_answer_to_one_message_is_about_that_message_only(settings, fault, expected):
-    statuses, sink, receipts = outcome(settings, fault)
+def test_an_answer_to_one_message_is_about_that_message_only(settings, offers, fault, expected):
+    if fault.stage == "data":  # the connection had been used, so the mail gets another chance
+        expected = SENT
+    statuses, sink, receipts = outcome(settings, fault, offers=offers)
     assert statuses == [SENT, expected, SENT]
     if expected != SENT:  # the sink keeps nothing of what it has a fault for
         assert sink.recipients() == what_was_sent(receipts)
 
 
+def test_a_body_asked_for_in_vain_is_a_lone_dot_that_counts_for_nothing(settings):
+    faults = [
+        Fault("rcpt", "550 5.1.1 no such user", nth=2),
+        Fault("data", "354 go on, all the same", nth=2, goes_on=True),
+    ]
+    statuses, sink, receipts = outcome(settings, *faults, offers=("PIPELINING",))
+    assert statuses == [SENT, FAILED, SENT]
+    assert receipts[1].error == "550 5.1.1 no such user"
+    assert sink.connections == 1
+    assert sink.recipients() == what_was_sent(receipts)
+
+
+def test_a_silence_after_a_refusal_leaves_the_refusal_and_ends_the_window(settings):
+    settings.EMAIL_TIMEOUT = 0.15
+    faults = [Fault("rcpt", "550 no such user", nth=2), Fault("data", nth=2, hangs=True)]
+    statuses, sink, _receipts = outcome(settings, *faults, offers=("PIPELINING",))
+    assert statuses == [SENT, FAILED, RETRY]
+    assert sink.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"), [("552 too large", FAILED), ("250 fine", UNCERTAIN), ("", UNCERTAIN)]
+)
+def test_a_server_that_answers_before_the_body_is_over_is_believed_a_refusal_only(
+    settings, offers, reply, expected
+):
+    messages = [letter(), endless_letter(), letter("ada@example.net")]
+    with SmtpSink([Fault("body", reply, nth=2, then_close=True)], offers) as sink:
+        receipts = send(settings, sink, messages)
+    assert [receipt.status for receipt in receipts] == [SENT, expected, SENT]
+    assert sink.recipients() == what_was_sent(receipts)
+
+
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
 @pytest.mark.parametrize("reply", ["", "421 too many messages on this connection"])
-def test_a_connection_lost_before_the_body_is_made_anew_once(settings, stage, reply):
+def test_a_connection_lost_before_the_body_is_made_anew_once(settings, offers, stage, reply):
     fault = Fault(stage, reply, nth=2, then_close=True)
-    statuses, sink, receipts = outcome(settings, fault)
+    statuses, sink, receipts = outcome(settings, fault, offers=offers)
     assert statuses == [SENT] * 3
     assert sink.connections == 2
     assert sink.recipients() == what_was_sent(receipts)
 
 
-def test_a_server_that_closes_after_each_message_loses_and_repeats_nothing(settings):
-    statuses, sink, _receipts = outcome(settings, Fault("after"), size=4)
+def test_a_server_that_takes_its_leave_is_not_waited_for(settings, offers):
+    fault = Fault("mail", "421 4.3.2 closing, some time", nth=2, hangs=True)
+    began = time.monotonic()
+    statuses, sink, _receipts = outcome(settings, fault, offers=offers)
+    assert statuses == [SENT] * 3
+    assert sink.connections == 2
+    assert time.monotonic() - began < settings.EMAIL_TIMEOUT
+
+
+def test_a_server_that_closes_after_each_message_loses_and_repeats_nothing(settings, offers):
+    statuses, sink, _receipts = outcome(settings, Fault("after"), offers=offers, size=4)
     assert statuses == [SENT] * 4
     assert sink.recipients() == READERS
     assert sink.connections == 4
 
 
-@pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
-def test_a_new_connection_lost_before_the_body_is_that_mails_retry(settings, stage):
-    statuses, sink, receipts = outcome(settings, Fault(stage, nth=1))
-    assert statuses == [RETRY, SENT, SENT]
-    assert sink.recipients() == what_was_sent(receipts)
-
-
 @pytest.mark.parametrize(
     ("stage", "first"), [("rcpt", RETRY), ("data", RETRY), ("body", UNCERTAIN), ("dot", UNCERTAIN)]
 )
-def test_a_server_that_drops_everything_is_left_alone_after_three(settings, stage, first):
-    statuses, sink, receipts = outcome(settings, Fault(stage), size=4)
+def test_a_server_that_drops_everything_is_left_alone_after_three(settings, offers, stage, first):
+    statuses, sink, receipts = outcome(settings, Fault(stage), offers=offers, size=4)
     assert statuses == [first] * 3 + [RETRY]
     assert receipts[3].error.startswith("not tried")
     assert sink.accepted == []
@@ -225,9 +319,9 @@ def test_a_server_that_drops_everything_is_left_alone_after_three(settings, stag
     ("stage", "first"),
     [("connect", RETRY), ("ehlo", RETRY), ("mail", RETRY), ("data", RETRY), ("dot", UNCERTAIN)],
 )
-def test_silence_costs_one_time_out_a_window(settings, stage, first):
+def test_silence_costs_one_time_out_a_window(settings, offers, stage, first):
     settings.EMAIL_TIMEOUT = 0.1
-    statuses, sink, _receipts = outcome(settings, Fault(stage, hangs=True))
+    statuses, sink, _receipts = outcome(settings, Fault(stage, hangs=True), offers=offers)
     assert statuses == [first, RETRY, RETRY]
     assert sink.connections == 1
 
@@ -256,18 +350,20 @@ def test_the_recipients_address_stays_out_of_the_error(settings):
     assert receipts[0].error == "550 5.1.1 <<recipient>>: <recipient> unknown"
 
 
-def test_an_interrupted_body_is_never_ended_with_a_dot(settings, monkeypatch):
-    def interrupted(connection, text):
-        if isinstance(text, bytes) and text.endswith(b"\r\n.\r\n"):
-            connection.sock.sendall(text[:40])
-            raise KeyboardInterrupt
-        return send_all(connection, text)
+def test_an_interrupted_body_is_never_ended_with_a_dot(settings, offers):
+    def interrupt():
+        sink.hangs.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        sink.release.set()  # what is said now would be heard
 
-    send_all = smtplib.SMTP.send
-    monkeypatch.setattr(smtplib.SMTP, "send", interrupted)
-    with SmtpSink() as sink, pytest.raises(KeyboardInterrupt):
-        send(settings, sink)
-    assert sink.accepted == []
+    with SmtpSink([Fault("body", nth=1, hangs=True)], offers) as sink:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            send(settings, sink, [endless_letter(), *window(2)])
+        assert [receipt.status for receipt in send(settings, sink)] == [SENT] * 3
+    assert sink.connections == 2
+    assert len(sink.accepted) == 3
     assert len(sink.unfinished) == 1
     assert "quit" not in sink.unfinished[0].lower()
 

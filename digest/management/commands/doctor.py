@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from celery import current_app
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -28,7 +29,9 @@ from digest import health
 from digest.models import Digest, Hold, Slot
 from papers import freshness
 from papers.freshness import Freshness, Health
+from subscribers import flow
 from subscribers.models import Subscriber, address_hash
+from subscribers.transports import get_transport, get_transports
 
 SLOTS_LOOKED_AT = 14
 BROKER_TIMEOUT_SECONDS = 3
@@ -85,14 +88,16 @@ class Command(BaseCommand):
 
 def findings(now: datetime) -> Iterator[Finding]:
     """Every finding; those that need the database only where it can be read."""
-    for look in (_site_url, _transport, _mail_from, _postal_address, _broker):
+    for look in (_site_url, _transport, _fallback, _mail_from, _postal_address, _broker):
         yield look()
+    yield _limits(now)
     database = _database()
     yield database
     if database.verdict == Verdict.OK:
         yield from _database_file()
         yield _suppression_key()
         yield from _sources(now)
+        yield from _circuits(now)
         for look_now in (_processes, _hold, _due_readers, _slots, _uncertain):
             yield look_now(now)
 
@@ -114,8 +119,34 @@ def _transport() -> Finding:
     if kind in KEEPS_MAIL_HERE:
         text = f"{kind}: mails do not leave this machine"
         return Finding("transport", _grave_if_public(), text, "EMAIL_URL or EMAIL_BACKEND")
+    try:
+        get_transport()
+    except ImproperlyConfigured as error:
+        return Finding("transport", Verdict.FAIL, f"{kind} cannot be used", str(error))
     where = f" by {settings.EMAIL_HOST}:{settings.EMAIL_PORT}" if kind == "smtp" else ""
     return Finding("transport", Verdict.OK, f"{kind}{where}")
+
+
+def _fallback() -> Finding:
+    """Made here as it would be in an emergency, so that its faults show before one."""
+    if not settings.FALLBACK_EMAIL:
+        return Finding("fallback", Verdict.OK, "none; mail waits while the transport is in trouble")
+    try:
+        name = get_transports()[-1].name
+    except ImproperlyConfigured as error:
+        return Finding("fallback", Verdict.FAIL, "it cannot be used", str(error))
+    host = settings.FALLBACK_EMAIL.get("EMAIL_HOST")
+    where = f" by {host}:{settings.FALLBACK_EMAIL['EMAIL_PORT']}" if host else ""
+    return Finding("fallback", Verdict.OK, f"{name}{where}")
+
+
+def _limits(now: datetime) -> Finding:
+    today = flow.limit_of(now.astimezone(UTC).date())
+    limits = [f"{settings.MAIL_PER_SECOND:g} a second"] if settings.MAIL_PER_SECOND else []
+    limits += [f"{today:,} today"] if today is not None else []
+    if today is not None and settings.MAIL_WARMUP_FROM and today != settings.MAIL_PER_DAY:
+        limits.append(f"warming up since {settings.MAIL_WARMUP_FROM}")
+    return Finding("limits", Verdict.OK, ", ".join(limits) or "none")
 
 
 def _mail_from() -> Finding:
@@ -202,6 +233,26 @@ def _source(judged: Freshness) -> Finding:
     mend = "a running worker and beat, or the network"
     text = " ".join(filter(None, (judged.said, judged.last_error)))
     return Finding(judged.source.slug, verdict, text, mend)
+
+
+def _circuits(now: datetime) -> Iterator[Finding]:
+    """A line for each transport that takes no mail, or one line."""
+    try:
+        stand = flow.standings(now)
+    except ImproperlyConfigured:
+        return  # told above
+    halted = [each for each in stand if each.is_open or each.is_used_up]
+    verdict = Verdict.FAIL if all(each.is_open for each in stand) else Verdict.WARN
+    for each in halted:
+        if each.is_open:
+            text = f"{each.name}: {each.said} {each.error}".strip()
+            yield Finding("circuit", verdict, text, "its cause; then, to wait no longer, the admin")
+        else:
+            text = f"{each.name}: {each.said}"
+            yield Finding("day’s limit", Verdict.WARN, text, "MAIL_PER_DAY, or patience")
+    if not halted:
+        names = ", ".join(each.name for each in stand)
+        yield Finding("circuit", Verdict.OK, f"mail may leave by {names}")
 
 
 def _processes(now: datetime) -> Finding:

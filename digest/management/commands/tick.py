@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from digest import sending, tasks
+from digest import assembly, sending, tasks
 from papers import fetching
 
 from .send_digests import said, sign_of_life, soft_stop
@@ -42,8 +42,12 @@ class Command(BaseCommand):
             failed = [fetch for fetch in fetches if fetch.status == fetch.Status.FAILED]
             self.stdout.write(f"fetched {len(fetches) - len(failed)}, failed {len(failed)}")
         pulse.note(timezone.now())
-        broken = tasks.prepare(moment)
         with soft_stop(pulse) as should_stop:
+
+            def assemble_due(now: datetime) -> int:
+                return assembly.assemble_due(now, should_stop=should_stop)
+
+            broken = tasks.prepare(moment, assemble=assemble_due)
             ended = tasks.send_all(moment, should_stop=should_stop)
         self.stdout.write(said(ended, sending.current_hold()))
         waiting = sending.batches_due(moment)
