@@ -18,7 +18,7 @@ PUBLIC = ENV_FILE=/dev/null SITE_URL=https://papers.example.org \
 	EMAIL_URL=smtp://127.0.0.1:25 EMAIL_BACKEND= POSTAL_ADDRESS="Example Street 1, Example" \
 	DEBUG=0 ALLOWED_HOSTS=papers.example.org MAIL_FROM=digest@papers.example.org
 
-.PHONY: help run test check lock clean
+.PHONY: help run test prove check lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ run: .venv/.installed-run ## install what is locked and start everything on http
 
 test: .venv/.installed-dev ## the test suite (ARGS="-k ledger" for a part)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+prove: .venv/.installed-dev ## kill every part in mid-send, a hundred times and more, and check the account
+	$(BIN)/python -m tests.crash $(ARGS)
 
 check: .venv/.installed-dev ## formats, lint, types, layers, migrations, deploy check, templates
 	$(BIN)/ruff format --check .

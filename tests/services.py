@@ -66,6 +66,10 @@ class Process:
             )
         return self
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
@@ -79,6 +83,11 @@ class Process:
         if self.is_alive():
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def kill_alone(self) -> None:
+        """It, and none of its children: they go on without it."""
+        self._process.kill()
+        self._process.wait()
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -231,6 +240,110 @@ class Redis:
                 return connection.recv(5) == b"+PONG"
         except OSError:
             return False
+
+
+@dataclass
+class PostgreSQL:
+    """A cluster of the test's own, which it may kill; it keeps what it has committed."""
+
+    folder: Path
+    port: int
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def create(self) -> None:
+        self._data.mkdir(parents=True)
+        for folder in [self.folder, *self.folder.parents]:
+            if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+                folder.chmod(folder.stat().st_mode | 0o011)
+        if _is_root():
+            shutil.chown(self._data, "postgres")
+        self._run(
+            "initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
+            "--locale=C.UTF-8", "--no-sync",
+        ).wait()  # fmt: skip
+
+    def start(self) -> None:
+        """Also after a kill: its children may still have to find out that it is gone."""
+        wait_for(self._is_started, say=lambda: self.output, within_seconds=60)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _is_started(self) -> bool:
+        if not self.is_alive():
+            # Not flushed to the disk: what was written outlives the processes, if not the machine.
+            self._process = self._run(
+                "postgres", "-D", str(self._data), "-p", str(self.port), "-k", str(self._data),
+                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200",
+            )  # fmt: skip
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [postgresql_program(program), *arguments],
+                cwd=self._data,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # It refuses to run as root.
+                user="postgres" if _is_root() else None,
+                group="postgres" if _is_root() else None,
+                extra_groups=[] if _is_root() else None,
+            )
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "postgresql"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "postgresql.log"
+
+
+def postgresql_program(name: str) -> str:
+    """Debian keeps the server's programs out of the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    program = str(found[-1]) if found else shutil.which(name)
+    assert program, f"{name} is missing: install PostgreSQL's server"
+    return program
+
+
+def _is_root() -> bool:
+    return os.getuid() == 0
+
+
+@contextmanager
+def own_postgresql(folder: Path) -> Iterator[PostgreSQL]:
+    server = PostgreSQL(folder, free_port())
+    server.create()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 @contextmanager
