@@ -75,6 +75,28 @@ class Item:
         return cls(**{**stored, "reason": reason})
 
 
+class HasItems:
+    """What a digest's items, as they are stored, say of it."""
+
+    __slots__ = ()
+    items: list[dict[str, Any]]
+
+    @property
+    def paper_ids(self) -> list[int]:
+        return [item["paper_id"] for item in self.items]
+
+    @property
+    def full_count(self) -> int:
+        """How many papers it shows in full, editors' picks among them."""
+        return sum(item["section"] in (FULL, PICK) for item in self.items)
+
+    @property
+    def sent_for(self) -> str:
+        """The section that makes it worth a mail: the reader's own papers, else editors' picks."""
+        sections = {item["section"] for item in self.items}
+        return next((name for name in (FULL, PICK) if name in sections), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What stands around the papers, as it was when they were chosen.

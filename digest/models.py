@@ -13,7 +13,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from papers.models import Paper
+from subscribers import mail
 from subscribers.models import Subscriber
+
+from .compose import HasItems
 
 SETTLED_AFTER = timedelta(days=2)
 
@@ -96,11 +99,11 @@ class DigestQuerySet(models.QuerySet["Digest"]):
             state__in=Digest.OPEN
         )
 
-    def sendable(self, now: datetime) -> Self:
+    def sendable(self, now: datetime | models.Expression) -> Self:
         return self.waiting().filter(Q(retry_at__isnull=True) | Q(retry_at__lte=now))
 
 
-class Digest(models.Model):
+class Digest(HasItems, models.Model):
     """One reader's issue for one slot, and its delivery: the ledger row.
 
     `state` is ours and moves as docs/delivery.md draws it; `outcome` is the provider's best word
@@ -198,7 +201,9 @@ class Digest(models.Model):
     transport = models.CharField(
         max_length=40, blank=True, help_text=_("By which it left, or may have left.")
     )
-    provider_message_id = models.CharField(max_length=255, blank=True, db_index=True)
+    provider_message_id = models.CharField(
+        max_length=255, blank=True, help_text=_("Where the provider gave it another one than ours.")
+    )
     outcome = models.CharField(max_length=20, blank=True, help_text=_("anymail's EventType."))
     outcome_at = models.DateTimeField(null=True, blank=True)
 
@@ -250,7 +255,11 @@ class Digest(models.Model):
                 name="digest_open",
                 condition=Q(state__in=["assembled", "claimed", "sending", "retry"]),
             ),
-            models.Index(fields=["claim_token"], name="digest_by_claim"),
+            models.Index(
+                fields=["provider_message_id"],
+                name="digest_by_providers_id",
+                condition=~Q(provider_message_id=""),
+            ),
             models.Index(
                 fields=["assembled_at"],
                 name="digest_to_thin",
@@ -267,19 +276,9 @@ class Digest(models.Model):
         return f"{self.slot} {self.state}"
 
     @property
-    def paper_ids(self) -> list[int]:
-        return [item["paper_id"] for item in self.items]
-
-    @property
-    def full_count(self) -> int:
-        """How many papers it shows in full, editors' picks among them."""
-        return sum(item["section"] in ("full", "pick") for item in self.items)
-
-    @property
-    def sent_for(self) -> str:
-        """The section that makes it worth a mail: the reader's own papers, else editors' picks."""
-        sections = {item["section"] for item in self.items}
-        return next((name for name in ("full", "pick") if name in sections), "")
+    def message_id(self) -> str:
+        """The provider's where it gave one of its own, else ours, which follows from the UUID."""
+        return self.provider_message_id or mail.message_id(self.uuid.hex, "digest")
 
 
 class DeliveryEvent(models.Model):

@@ -19,11 +19,11 @@ import re
 import secrets
 import time
 from binascii import b2a_base64, b2a_qp
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import cached_property, lru_cache, partial
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -37,10 +37,11 @@ from subscribers import mail
 from subscribers.transports.ready import Mail, ReadyMail
 
 from . import rendering
+from .copies import Copy
 from .models import Digest
 from .ranking import Reason
 from .recent import Recent
-from .rendering import Content, ContentItem
+from .rendering import Content, ContentItem, ShownReason
 
 SHELLS_KEPT = 250  # of each generation: about 30 kB each
 LINE_CHARACTERS = 72  # as the templates' `wordwrap`
@@ -54,15 +55,8 @@ _READ, _MANAGE, _UNSUBSCRIBE = KEYS = ("read", "manage", "unsubscribe")
 _WORDS = ("topic", "terms", "name", "title", "note")  # of a reason
 _HEADERS = ("uuid", "to", "date", "text", "html")
 _NAMES = (*rendering.CUTS, *KEYS, *_WORDS, *_HEADERS, "alone")
-_SENTENCES: dict[str, tuple[str, tuple[str, ...]]] = {  # its template, and what that reads
-    "count": (
-        "digest/_count.html",
-        ("is_picks_alone", "is_everybodys", "chosen_count", "candidates_count"),
-    ),
-    "consented": ("emails/_consented.html", ("site_name", "consented_on")),
-    "cadence": ("emails/_cadence.html", ("cadence_words",)),
-    "next": ("emails/_next.html", ("next_on",)),
-}
+_WORDS_OF_A_MAIL = ("subject", "preheader", *KEYS, "count", "consented", "cadence", "next")
+_READ_AT, _UNSUBSCRIBE_AT = _WORDS_OF_A_MAIL.index(_READ), _WORDS_OF_A_MAIL.index(_UNSUBSCRIBE)
 
 # Letters and digits survive escaping, the inliner and reversing; and no text can hold what is
 # drawn anew by every process.
@@ -80,7 +74,7 @@ _QUOTED = {
 }
 
 
-def message(digest: Digest, content: Content) -> ReadyMail:
+def message(digest: Digest | Copy, content: Content) -> ReadyMail:
     """The mail, ready to be handed over: the same, word for word, as `rendering.message` makes.
 
     Raises what the templates would raise, for a text that no mail can hold.
@@ -88,16 +82,15 @@ def message(digest: Digest, content: Content) -> ReadyMail:
     assert digest.subscriber is not None, "a digest without a reader has no mail"
     laid_out = _laid_out(content)
     uuid = digest.uuid.hex
+    message_id = mail.message_id(uuid, "digest")
     made = ReadyMail(
         subject=laid_out.subject,
         text=laid_out.joined(TEXT),
         html=laid_out.joined(HTML),
         from_email=settings.MAIL_FROM,
         to=digest.subscriber.email,
-        headers={
-            **mail.own_headers(mail.message_id(uuid, "digest")),
-            **rendering.headers(content),
-        },
+        message_id=message_id,
+        headers=lambda: {**mail.own_headers(message_id), **rendering.headers(content)},
         wire=partial(_wire, laid_out=laid_out, uuid=uuid),
     )
     # Providers give it back with every event, which settles a digest in doubt.
@@ -111,21 +104,26 @@ def prepare(contents: Iterable[Content]) -> None:
     Nothing depends on it: what is missing is cast with the first mail that shows it.
     """
     missing: dict[tuple[str, bool], _Missing] = {}
+    site = _site()
     for content in contents:
         kind = (content.language, bool(content.read_key))
         found = missing.setdefault(kind, _Missing(content, {}, {}))
-        items = [(item, found.own) for item in (*content.full, *content.picks)]
-        items += [(item, found.brief) for item in content.brief]
-        for (item, its_kind), form in zip(items, _forms(content), strict=True):
-            if form not in item.kept:
-                its_kind[id(item.kept), form] = item
+        forms = _forms(site, content.language)
+        for item in (*content.full, *content.picks):
+            form = forms.own(item)
+            if form not in item.shown.kept:
+                found.own[id(item.shown), form] = item
+        for item in content.brief:
+            if forms.brief not in item.shown.kept:
+                found.brief[id(item.shown), forms.brief] = item
     for found in missing.values():
-        full, brief = tuple(found.own.values()), tuple(found.brief.values())
-        if full or brief:
-            _, moulds = _cast(replace(found.like, full=full, picks=(), brief=brief))
-            keys = (*found.own, *found.brief)
-            for (_, form), item, mould in zip(keys, (*full, *brief), moulds, strict=True):
-                item.kept[form] = mould
+        own, brief = tuple(found.own.values()), tuple(found.brief.values())
+        if own or brief:
+            _, moulds = _cast(replace(found.like, full=own, picks=(), brief=brief))
+            for (_, form), item, mould in zip(found.own, own, moulds, strict=False):
+                item.shown.kept[form] = mould
+            for (_, form), item, mould in zip(found.brief, brief, moulds[len(own) :], strict=True):
+                item.shown.kept[form] = _whole(mould)
 
 
 # -- what pieces are -----------------------------------------------------------------------
@@ -141,19 +139,27 @@ class Piece(NamedTuple):
 
 
 HTML, HTML_WIRE, TEXT, TEXT_WIRE = range(4)
+_NOTHING = Piece(b"", b"", b"", b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """Bytes with holes. parts: every second one is a hole, empty here. holes: their names."""
+class Cast(NamedTuple):
+    """A paper's bytes with holes for the reader's key, and one for the reason.
 
-    parts: list[bytes]
-    holes: tuple[Hashable, ...]
+    parts: the key stands between each two. The reason stands in the one of number `reason_in`,
+    between `before` and `after`; -1: nowhere.
+    """
 
-    def fill(self, values: Mapping[Hashable, bytes]) -> bytes:
-        parts = self.parts.copy()
-        parts[1::2] = [values[hole] for hole in self.holes]
-        return b"".join(parts)
+    parts: Sequence[bytes]
+    reason_in: int = -1
+    before: bytes = b""
+    after: bytes = b""
+
+    def fill(self, key: bytes, reason: bytes) -> bytes:
+        if self.reason_in < 0:
+            return key.join(self.parts)
+        parts = [*self.parts]
+        parts[self.reason_in] = b"".join((self.before, reason, self.after))
+        return key.join(parts)
 
 
 class Mould(NamedTuple):
@@ -163,6 +169,21 @@ class Mould(NamedTuple):
     html_wire: Cast
     text: Cast
     text_wire: Cast
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The mail around its words and papers. parts: every second one is a hole, empty here.
+    holes: of the words (`_WORDS_OF_A_MAIL`) and the papers after them, what stands in each.
+    """
+
+    parts: Sequence[bytes]
+    holes: Callable[[Sequence[bytes]], Sequence[bytes]]
+
+    def fill(self, values: Sequence[bytes]) -> bytes:
+        parts = [*self.parts]
+        parts[1::2] = self.holes(values)
+        return b"".join(parts)
 
 
 @dataclass(slots=True)
@@ -183,13 +204,13 @@ class _Missing(NamedTuple):
 
 @dataclass(frozen=True)
 class _Shell:
-    """mould: the parts without their words, items and keys. blank: the mail around the parts."""
+    """sheets: by channel. blank: the mail around its parts."""
 
-    mould: Mould
+    sheets: Sequence[Sheet]
     blank: Mail
 
     @cached_property
-    def envelope(self) -> Cast:
+    def envelope(self) -> Sheet:
         """What Django and Python write around the words and the parts. Raises what they raise:
         not before a mail is to be written, for a wrong MAIL_FROM is no fault of its words.
 
@@ -197,39 +218,42 @@ class _Shell:
         """
         written = self.blank.message().as_bytes(linesep="\r\n").decode("ascii")
         strip, _ = _taken_apart(written, regions=frozenset())
-        return _interleaved([literal.encode() for literal in strip.literals], strip.holes)
+        names = (*_HEADERS, "subject", _UNSUBSCRIBE)
+        return _sheet([literal.encode() for literal in strip.literals], strip.holes, names)
 
 
 @dataclass(frozen=True, slots=True)
 class _LaidOut:
-    """Everything that a mail is joined of. items: each with its reason, in their order."""
+    """Everything that a mail is joined of, each in the order of its holes.
+
+    words: by channel. own: the papers with a reason and keys, brief: those without.
+    """
 
     subject: str
     shell: _Shell
-    pieces: Mapping[Hashable, Piece]
-    items: Sequence[tuple[Mould, Piece | None]]
+    words: Sequence[Sequence[bytes]]
+    own: Sequence[tuple[Mould, Piece]]
+    brief: Sequence[Sequence[bytes]]
 
     def joined(self, channel: int) -> bytes:
-        values = {name: piece[channel] for name, piece in self.pieces.items()}
-        for number, (mould, reason) in enumerate(self.items):
-            cast = mould[channel]
-            if reason is not None:
-                values["reason"] = reason[channel]
-            values[number] = cast.fill(values) if cast.holes else cast.parts[0]
-        return self.shell.mould[channel].fill(values)
+        words = self.words[channel]
+        key = words[_READ_AT]
+        own = [mould[channel].fill(key, reason[channel]) for mould, reason in self.own]
+        return self.shell.sheets[channel].fill((*words, *own, *self.brief[channel]))
 
 
 def _wire(ready: ReadyMail, *, laid_out: _LaidOut, uuid: str) -> bytes:
-    values: dict[Hashable, bytes] = {
-        "subject": _subject_header(str(ready.subject)),
-        "to": _to_header(ready.to),
-        "date": _date(int(time.time()), settings.EMAIL_USE_LOCALTIME).encode(),
-        "uuid": uuid.encode(),
-        "text": laid_out.joined(TEXT_WIRE).removesuffix(SOFT_BREAK),
-        "html": laid_out.joined(HTML_WIRE).removesuffix(SOFT_BREAK),
-        _UNSUBSCRIBE: laid_out.pieces[_UNSUBSCRIBE].html,
-    }
-    return laid_out.shell.envelope.fill(values)
+    return laid_out.shell.envelope.fill(
+        (
+            uuid.encode(),
+            _to_header(ready.to),
+            _date(int(time.time()), settings.EMAIL_USE_LOCALTIME),
+            laid_out.joined(TEXT_WIRE).removesuffix(SOFT_BREAK),
+            laid_out.joined(HTML_WIRE).removesuffix(SOFT_BREAK),
+            _subject_header(str(ready.subject)),
+            laid_out.words[HTML][_UNSUBSCRIBE_AT],
+        )
+    )
 
 
 # -- laying out ----------------------------------------------------------------------------
@@ -237,52 +261,88 @@ def _wire(ready: ReadyMail, *, laid_out: _LaidOut, uuid: str) -> bytes:
 
 _shells: Recent[tuple[Any, ...], _Shell] = Recent(SHELLS_KEPT)
 _shell_facts = attrgetter(
-    "language", "site_name", "postal_address", "edition_day", "slot_date",
-    "is_first", "is_weekly", "is_everybodys",
-)  # fmt: skip
+    "language", "site_name", "postal_address", "edition_day", "slot_date", "is_first", "is_weekly"
+)
 
 
 def _laid_out(content: Content) -> _LaidOut:
-    subject = content.subject
-    shell, moulds = _moulds(content)
-    shown = (*content.full, *content.picks, *content.brief)
+    site = _site()
+    is_everybodys = content.is_everybodys
+    shell, own, brief = _moulds(content, site, is_everybodys)
+    subject, preheader = content.headings
+    said = (
+        _in_html(subject),
+        _piece_in_html(preheader),
+        _key(content.read_key),
+        _key(content.manage_key),
+        _key(content.unsubscribe_key),
+        _count(content, is_everybodys),
+        _sentence(content.language, "emails/_consented.html", _CONSENTED,
+                  (content.site_name, content.consented_on)),
+        _sentence(content.language, "emails/_cadence.html", _CADENCE, (content.cadence_words,)),
+        _sentence(content.language, "emails/_next.html", _NEXT, (content.next_on,)),
+    )  # fmt: skip
+    shown = (*content.full, *content.picks)
     reasons = [_reason(content.language, item.reason) for item in shown]
-    pieces: dict[Hashable, Piece] = {
-        "subject": _in_html(subject),
-        "preheader": _in_html(content.preheader),
-        _READ: _key(content.read_key),
-        _MANAGE: _key(content.manage_key),
-        _UNSUBSCRIBE: _key(content.unsubscribe_key),
-    }
-    for name, (template, facts) in _SENTENCES.items():
-        pieces[name] = _sentence(
-            content.language, template, facts, tuple([getattr(content, fact) for fact in facts])
-        )
-    return _LaidOut(subject, shell, pieces, list(zip(moulds, reasons, strict=True)))
+    return _LaidOut(
+        subject,
+        shell,
+        tuple(zip(*said, strict=True)),
+        tuple(zip(own, reasons, strict=True)),
+        tuple(zip(*brief, strict=True)) or _NOTHING_IN_BRIEF,
+    )
 
 
-def _moulds(content: Content) -> tuple[_Shell, Sequence[Mould]]:
-    """The shell and the items' moulds; one rendering makes all that are missing."""
-    items = (*content.full, *content.picks, *content.brief)
-    wanted = list(zip(items, _forms(content), strict=True))
-    shell_key = (_site(), _shape(content), _shell_facts(content))
+_CONSENTED, _CADENCE, _NEXT = ("site_name", "consented_on"), ("cadence_words",), ("next_on",)
+_COUNT = ("is_picks_alone", "is_everybodys", "chosen_count", "candidates_count")
+_NOTHING_IN_BRIEF = ((), (), (), ())
+
+
+def _count(content: Content, is_everybodys: bool) -> Piece:
+    facts = (
+        content.is_picks_alone, is_everybodys, content.chosen_count, content.candidates_count
+    )  # fmt: skip
+    return _sentence(content.language, "digest/_count.html", _COUNT, facts)
+
+
+def _moulds(
+    content: Content, site: Hashable, is_everybodys: bool
+) -> tuple[_Shell, Sequence[Mould], Sequence[Piece]]:
+    """The shell, the own papers' moulds and the others' pieces; one rendering makes all that are
+    missing.
+    """
+    shell_key = (site, _shape(content), _shell_facts(content), is_everybodys)
     shell = _shells.get(shell_key)
-    moulds: list[Any] = [item.kept.get(its_form) for item, its_form in wanted]
-    if shell is not None and None not in moulds:
-        return shell, moulds
+    forms = _forms(site, content.language)
+    shown = (*content.full, *content.picks)
+    wanted = [forms.own(item) for item in shown]
+    own: list[Any] = [item.shown.kept.get(form) for item, form in zip(shown, wanted, strict=True)]
+    brief: list[Any] = [item.shown.kept.get(forms.brief) for item in content.brief]
+    if shell is not None and None not in own and None not in brief:
+        return shell, own, brief
     shell, made = _cast(content)
     _shells.put(shell_key, shell)
-    for (item, its_form), mould in zip(wanted, made, strict=True):
-        item.kept[its_form] = mould
-    return shell, made
+    own, brief = made[: len(shown)], [_whole(mould) for mould in made[len(shown) :]]
+    for item, form, mould in zip(shown, wanted, own, strict=True):
+        item.shown.kept[form] = mould
+    for item, piece in zip(content.brief, brief, strict=True):
+        item.shown.kept[forms.brief] = piece
+    return shell, own, brief
 
 
-def _forms(content: Content) -> list[object]:
-    """Under what each item's mould is kept, in the order of full, picks and brief."""
-    form = partial(_form, _site(), content.language)
-    own = (*content.full, *content.picks)
-    forms = [form(False, item.reason is not None, bool(item.key)) for item in own]
-    return forms + [form(True, False, False)] * len(content.brief)
+class _Forms(NamedTuple):
+    """Under what a paper's moulds are kept. Each an object, which is found faster than facts."""
+
+    brief: object
+    by_facts: Sequence[object]
+
+    def own(self, item: ContentItem) -> object:
+        return self.by_facts[2 * (item.reason is not None) + (item.key != "")]
+
+
+@lru_cache(maxsize=250)
+def _forms(site: Hashable, language: str) -> _Forms:
+    return _Forms(object(), [object() for _ in range(4)])
 
 
 def _shape(content: Content) -> tuple[int, ...]:
@@ -294,22 +354,15 @@ def _shape(content: Content) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=1000)
-def _form(
-    site: tuple[Any, ...], language: str, is_brief: bool, has_reason: bool, has_key: bool
-) -> object:
-    """What an item's mould is kept under: one object for the same facts, which is found faster
-    than the facts.
-    """
-    return object()
-
-
 def _site() -> tuple[Any, ...]:
     """All settings that a mail shows."""
-    return (
-        settings.SITE_NAME, settings.SITE_URL, settings.SITE_HOST, settings.POSTAL_ADDRESS,
-        settings.MAIL_FROM, settings.LIST_ID, settings.UNSUBSCRIBE_MAILTO,
-    )  # fmt: skip
+    return _shown_settings(settings)
+
+
+_shown_settings = attrgetter(
+    "SITE_NAME", "SITE_URL", "SITE_HOST", "POSTAL_ADDRESS", "MAIL_FROM", "LIST_ID",
+    "UNSUBSCRIBE_MAILTO",
+)  # fmt: skip
 
 
 # -- casting -------------------------------------------------------------------------------
@@ -330,12 +383,18 @@ def _cast(content: Content) -> tuple[_Shell, list[Mould]]:
         made = rendering.composed(marked, to=_MARKS["to"], message_id=message_id, cut=_MARKS)
     html, html_items = _taken_apart(str(made.alternatives[0][0]))
     text, text_items = _taken_apart(str(made.body))
-    moulds = [_mould(*parts) for parts in zip(html_items, text_items, strict=True)]
-    return _Shell(_mould(html, text), _blank(made)), moulds
+    moulds = [Mould(*_casts(*parts)) for parts in zip(html_items, text_items, strict=True)]
+    names = (*_WORDS_OF_A_MAIL, *range(len(moulds)))
+    sheets = [
+        _sheet(literals, strip.holes, names)
+        for strip in (html, text)
+        for literals in _in_bytes(strip)
+    ]
+    return _Shell(sheets, _blank(made)), moulds
 
 
 def _marked(item: ContentItem) -> ContentItem:
-    return replace(item, key=item.key and _MARKS[_READ])
+    return item._replace(key=item.key and _MARKS[_READ])
 
 
 def _blank(made: EmailMultiAlternatives) -> Mail:
@@ -372,20 +431,37 @@ def _taken_apart(text: str, regions: frozenset[str] = _REGIONS) -> tuple[_Strip,
     return whole, items
 
 
-def _mould(html: _Strip, text: _Strip) -> Mould:
-    return Mould(*_casts(html), *_casts(text))
+def _casts(*strips: _Strip) -> list[Cast]:
+    return [_as_cast(literals, strip.holes) for strip in strips for literals in _in_bytes(strip)]
 
 
-def _casts(strip: _Strip) -> tuple[Cast, Cast]:
+def _in_bytes(strip: _Strip) -> tuple[list[bytes], list[bytes]]:
+    """Its literals as they read, and as they are encoded."""
     plain = [literal.encode() for literal in strip.literals]
-    encoded = [quoted(literal) for literal in strip.literals]
-    return _interleaved(plain, strip.holes), _interleaved(encoded, strip.holes)
+    return plain, [quoted(literal) for literal in strip.literals]
 
 
-def _interleaved(literals: Iterable[bytes], holes: Sequence[Hashable]) -> Cast:
+def _as_cast(literals: Sequence[bytes], holes: Sequence[Hashable]) -> Cast:
+    if unknown := set(holes) - {"reason", _READ}:
+        raise ValueError(f"a paper is shown with what is not its own: {unknown}")
+    if "reason" not in holes:
+        return Cast(tuple(literals))
+    at = holes.index("reason")
+    before, after = literals[at : at + 2]
+    return Cast((*literals[:at], b"", *literals[at + 2 :]), at, before, after)
+
+
+def _whole(mould: Mould) -> Piece:
+    """Of what has no hole."""
+    return Piece(*(cast.fill(b"", b"") for cast in mould))
+
+
+def _sheet(
+    literals: Sequence[bytes], holes: Sequence[Hashable], names: Sequence[Hashable]
+) -> Sheet:
     parts = [b""] * (2 * len(holes) + 1)
     parts[::2] = literals
-    return Cast(parts, tuple(holes))
+    return Sheet(parts, itemgetter(*(names.index(hole) for hole in holes)))
 
 
 # -- words ---------------------------------------------------------------------------------
@@ -401,16 +477,18 @@ def _sentence(
         return _piece(_alone(context), render_to_string("emails/_line.txt", context))
 
 
-def _reason(language: str, reason: Reason | None) -> Piece | None:
+def _reason(language: str, reason: ShownReason | None) -> Piece:
     if reason is None:
-        return None
-    return _reason_in_words(
-        language, reason.kind, reason.upvotes,
-        reason.topic, reason.terms, reason.name, reason.title, reason.note,
-    )  # fmt: skip
+        return _NOTHING
+    piece: Piece | None = reason.kept.get(language)
+    if piece is None:
+        piece = reason.kept[language] = _reason_in_words(
+            language, reason.kind, reason.upvotes,
+            reason.topic, reason.terms, reason.name, reason.title, reason.note,
+        )  # fmt: skip
+    return piece
 
 
-@lru_cache(maxsize=8000)
 def _reason_in_words(
     language: str, kind: str, upvotes: int, *words: str | tuple[str, ...]
 ) -> Piece:
@@ -480,14 +558,18 @@ def _piece(html: str, text: str) -> Piece:
     return Piece(html.encode(), quoted_words(html), text.encode(), quoted_words(text))
 
 
-def _in_html(words: str) -> Piece:
+def _piece_in_html(words: str) -> Piece:
     said = _escaped(words)
     return Piece(said.encode(), quoted_words(said), b"", b"")
 
 
+_in_html = lru_cache(maxsize=5000)(_piece_in_html)  # of subjects, which many mails share
+
+
 def _key(key: str) -> Piece:
+    """A key needs no care (see subscribers.tokens), but for its length."""
     plain = key.encode()
-    encoded = quoted_words(key)
+    encoded = plain + SOFT_BREAK if 0 < len(plain) <= ENCODED_CHARACTERS else quoted(key)
     return Piece(plain, encoded, plain, encoded)
 
 
@@ -533,6 +615,7 @@ def _quoted_line(line: str, *, is_ended: bool) -> str:
 # -- headers -------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=5000)
 def _subject_header(subject: str) -> bytes:
     """As it stands where it is ASCII, folded at blanks; else in encoded words (RFC 2047)."""
     if "\n" in subject or "\r" in subject or len(subject) > rendering.SUBJECT_CHARACTERS + 1:
@@ -570,5 +653,5 @@ def _by_django(name: str, value: str) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _date(seconds: int, is_local: bool) -> str:
-    return formatdate(seconds, localtime=is_local)
+def _date(seconds: int, is_local: bool) -> bytes:
+    return formatdate(seconds, localtime=is_local).encode()

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from email.utils import formataddr
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
@@ -31,6 +31,7 @@ from subscribers.transports.ready import ReadyMail
 
 from . import compose
 from .compose import Frame, Item
+from .copies import Address, Copy
 from .models import Digest
 from .ranking import Reason
 from .recent import Recent
@@ -43,6 +44,7 @@ TITLE_CHARACTERS = 300
 NAME_CHARACTERS = 100
 LINK_CHARACTERS = 200  # a longer one would cost every reader more than it gives
 AUTHORS_SHOWN = 3
+REASONS_KEPT = 10_000
 PAPERS_KEPT = 500  # of each generation: a morning shows the papers of a few days
 # Of each generation: each with its numbers as they were, in each language; about 15 kB with pieces.
 SHOWN_KEPT = 750
@@ -57,12 +59,10 @@ _SENTENCE_END = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class ContentItem:
-    """One paper as it is shown. Addresses are absolute; an empty one is not offered.
+class Shown:
+    """One paper as everybody sees it. Addresses are absolute; an empty one is not offered.
 
-    key: opens the reader's pages; without one nothing that acts is offered.
-    kept: what others have made of the paper, under keys of their own. It is shared by all readers
-    to whom the paper is shown, and lives as long as it is at hand.
+    kept: what others have made of it, under keys of their own, for as long as it is at hand.
     """
 
     paper_id: int
@@ -77,10 +77,29 @@ class ContentItem:
     abstract_url: str
     pdf_url: str
     code_url: str
-    is_popular: bool = False
-    reason: Reason | None = None
-    key: str = ""
     kept: dict[Hashable, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class ShownReason(Reason):
+    """A reason in words that fit on a line. kept: as of Shown."""
+
+    kept: dict[Hashable, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+
+class ContentItem(NamedTuple):
+    """A paper, and what stands beside it for one reader. What the paper has, it has too.
+
+    key: opens the reader's pages; without one nothing that acts is offered.
+    """
+
+    shown: Shown
+    is_popular: bool = False
+    reason: ShownReason | None = None
+    key: str = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.shown, name)
 
     @property
     def more_url(self) -> str:
@@ -94,18 +113,8 @@ class ContentItem:
     def save_url(self) -> str:
         return self._feedback_url("saved")
 
-    def for_reader(self, *, is_popular: bool, reason: Reason | None, key: str) -> Self:
-        """The same paper, with what stands beside it for one reader."""
-        values: tuple[Any, ...] = (*_same_for_all(self), is_popular, reason, key)
-        made = type(self)(*values)
-        object.__setattr__(made, "kept", self.kept)
-        return made
-
     def _feedback_url(self, kind: str) -> str:
         return _absolute("digest:feedback", self.key, kind, self.paper_id) if self.key else ""
-
-
-_same_for_all = attrgetter(*[each.name for each in fields(ContentItem)][:12])
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,27 +176,25 @@ class Content:
 
     @property
     def subject(self) -> str:
-        """The top paper, and the second where both fit: one line, no control characters."""
-        said = _cut(" · ".join(self._headlines), SUBJECT_CHARACTERS) or _one_line(self.site_name)
-        # What looks like an encoded word (RFC 2047) would be decoded by whoever shows the mail.
-        return said.replace("=?", "= ?")
+        return self.headings[0]
 
     @property
     def preheader(self) -> str:
-        """What follows the subject: the next titles."""
-        rest = self._titles[len(self._headlines) :]
-        said = rest or [item.summary for item in (*self.full, *self.picks)[:1]]
-        return _cut(" · ".join(said), PREHEADER_CHARACTERS)
+        return self.headings[1]
 
     @property
-    def _headlines(self) -> list[str]:
-        titles = self._titles[:2]
-        return titles if len(" · ".join(titles)) <= SUBJECT_CHARACTERS else titles[:1]
-
-    @property
-    def _titles(self) -> list[str]:
-        """The reader's own papers come first: what everybody gets does not make them open it."""
-        return [item.title for item in (*self.full, *self.picks) if item.title]
+    def headings(self) -> tuple[str, str]:
+        """The subject: the top paper, and the second where both fit; one line, no control
+        characters. And the preheader, which follows it: the next titles. The reader's own papers
+        come first: what everybody gets does not make them open it.
+        """
+        first = [item.shown for item in (*self.full, *self.picks)]
+        titles = [shown.title for shown in first if shown.title]
+        taken = 2 if len(" · ".join(titles[:2])) <= SUBJECT_CHARACTERS else 1
+        subject = _cut(" · ".join(titles[:taken]), SUBJECT_CHARACTERS) or _one_line(self.site_name)
+        following = titles[taken:] or [shown.summary for shown in first[:1]]
+        # What looks like an encoded word (RFC 2047) would be decoded by whoever shows the mail.
+        return subject.replace("=?", "= ?"), _cut(" · ".join(following), PREHEADER_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,7 @@ class Remade:
     differences: tuple[str, ...] = ()
 
 
-def contents(digests: Sequence[Digest], *, now: datetime) -> dict[int, Content]:
+def contents(digests: Sequence[Digest | Copy], *, now: datetime) -> dict[int, Content]:
     """Digest id -> Content; one query for all papers, and a second for those not seen before.
     Digests need subscriber and slot loaded.
 
@@ -211,10 +218,11 @@ def contents(digests: Sequence[Digest], *, now: datetime) -> dict[int, Content]:
     has no content.
     """
     shelf = _Shelf(_papers(item for digest in digests for item in digest.items))
+    copies = [each if isinstance(each, Copy) else Copy.of(each) for each in digests]
     return {
-        digest.pk: _of_digest(digest, digest.subscriber, shelf, now=now)
-        for digest in digests
-        if digest.subscriber is not None
+        copy.pk: _of_copy(copy, copy.subscriber, shelf, now=now)
+        for copy in copies
+        if copy.subscriber is not None
     }
 
 
@@ -258,7 +266,7 @@ def for_nobody(digest: Digest) -> Content:
     )
 
 
-def message(digest: Digest, content: Content) -> EmailMultiAlternatives:
+def message(digest: Digest | Copy, content: Content) -> EmailMultiAlternatives:
     """The mail, ready to be handed over: both parts and every header of a bulk mail, once each."""
     assert digest.subscriber is not None, "a digest without a reader has no mail"
     with translation.override(content.language):
@@ -302,7 +310,11 @@ def fingerprint(message: EmailMultiAlternatives) -> str:
         parts = message.text, message.html
     else:
         parts = str(message.body).encode(), _html(message).encode()
-    return hashlib.sha256(b"\0".join((str(message.subject).encode(), *parts))).hexdigest()
+    made = hashlib.sha256(str(message.subject).encode())
+    for part in parts:
+        made.update(b"\0")
+        made.update(part)
+    return made.hexdigest()
 
 
 def remade(digest: Digest, now: datetime) -> Remade:
@@ -392,35 +404,29 @@ def authors_line(authors: Sequence[str]) -> str:
 # -- making --------------------------------------------------------------------------------
 
 
-def _of_digest(
-    digest: Digest,
-    subscriber: Subscriber,
-    shelf: _Shelf,
-    *,
-    now: datetime,
-) -> Content:
-    frame = _frame(digest, subscriber)
+def _of_copy(copy: Copy, reader: Address | Subscriber, shelf: _Shelf, *, now: datetime) -> Content:
+    frame = copy.frame or _frame_today(reader)
     language = frame.language
     # The keys are of the day it was assembled, whenever it leaves: a second try after midnight
     # under the same idempotency key is the same mail, and so is one that is made years later.
-    signed_on = utc_day(digest.assembled_at if digest.frame else now)
-    reader = subscriber.uuid.hex
-    key = tokens.make(tokens.Purpose.READ, digest.uuid.hex, today=utc_day(digest.assembled_at))
-    sections = _sections(digest.items, shelf, language=language, key=key)
+    assembled_on = utc_day(copy.assembled_at)
+    signed_on = assembled_on if copy.frame else utc_day(now)
+    key = tokens.make(tokens.Purpose.READ, copy.uuid.hex, today=assembled_on)
+    sections = _sections(copy.items, shelf, language=language, key=key)
     return Content(
         site_name=settings.SITE_NAME,
-        edition_day=digest.edition_day,
-        slot_date=digest.slot.date,
-        is_first=digest.is_first,
-        is_weekly=digest.is_weekly and not digest.is_first,
-        candidates_count=digest.candidates,
+        edition_day=copy.edition_day,
+        slot_date=copy.slot.date,
+        is_first=copy.is_first,
+        is_weekly=copy.is_weekly and not copy.is_first,
+        candidates_count=copy.candidates,
         full=sections[compose.FULL],
         brief=sections[compose.BRIEF],
         picks=sections[compose.PICK],
         language=language,
         read_key=key,
-        manage_key=tokens.make(tokens.Purpose.MANAGE, reader, today=signed_on),
-        unsubscribe_key=tokens.make(tokens.Purpose.UNSUBSCRIBE, reader, today=signed_on),
+        manage_key=tokens.make(tokens.Purpose.MANAGE, reader.uuid.hex, today=signed_on),
+        unsubscribe_key=tokens.make(tokens.Purpose.UNSUBSCRIBE, reader.uuid.hex, today=signed_on),
         consented_on=frame.consented_on,
         cadence_words=_cadence_words(
             language, frame.cadence, frame.days, frame.hour, frame.time_zone
@@ -430,11 +436,11 @@ def _of_digest(
     )
 
 
-def _frame(digest: Digest, subscriber: Subscriber) -> Frame:
-    """As frozen; of a digest older than that, the reader's wishes as they are."""
-    if digest.frame:
-        return Frame.from_json(digest.frame)
-    return frame_of(subscriber, next_due_at=subscriber.next_due_at)
+def _frame_today(reader: Address | Subscriber) -> Frame:
+    """Of a digest that keeps none, the reader's wishes as they are."""
+    if not isinstance(reader, Subscriber):
+        reader = Subscriber.objects.get(pk=reader.pk)
+    return frame_of(reader, next_due_at=reader.next_due_at)
 
 
 @lru_cache(maxsize=2000)
@@ -472,7 +478,7 @@ def _papers(items: Iterable[Mapping[str, Any]]) -> dict[int, Paper]:
 
 
 _kept_papers: Recent[tuple[Any, ...], Paper] = Recent(PAPERS_KEPT)
-_kept_shown: Recent[tuple[Any, ...], ContentItem] = Recent(SHOWN_KEPT)
+_kept_shown: Recent[tuple[Any, ...], Shown] = Recent(SHOWN_KEPT)
 
 
 def _as_they_are(ids: Iterable[int]) -> dict[int, Paper]:
@@ -501,16 +507,17 @@ class _Shelf:
 
     def __init__(self, papers: Mapping[int, Paper]) -> None:
         self.papers = papers
-        self._shown: dict[tuple[Any, ...], ContentItem] = {}
+        self._shown: dict[tuple[Any, ...], Shown] = {}
 
-    def shown(self, item: Mapping[str, Any], language: str) -> ContentItem | None:
+    def shown(self, item: Mapping[str, Any], language: str) -> Shown | None:
         """As everybody sees it, with the numbers of the morning; None where it was deleted."""
-        if not _ITEM_FIELDS.issuperset(item):
-            raise ValueError(f"no such item of a digest: {sorted(item)}")
-        wanted = (item["paper_id"], item.get("upvotes"), item.get("stars"), language)
-        if wanted not in self._shown and (paper := self.papers.get(item["paper_id"])):
-            self._shown[wanted] = _shown(paper, *wanted[1:])
-        return self._shown.get(wanted)
+        get = item.get
+        paper_id = item["paper_id"]
+        wanted = (paper_id, get("upvotes"), get("stars"), language)
+        shown = self._shown.get(wanted)
+        if shown is None and (paper := self.papers.get(paper_id)):
+            shown = self._shown[wanted] = _shown(paper, *wanted[1:])
+        return shown
 
 
 def _sections(
@@ -521,18 +528,25 @@ def _sections(
         compose.FULL: [], compose.BRIEF: [], compose.PICK: []
     }  # fmt: skip
     for item in items:
+        if not _ITEM_FIELDS.issuperset(item):
+            raise ValueError(f"no such item of a digest: {sorted(item)}")
         shown = shelf.shown(item, language)
         if shown is None:
             continue
-        if item["section"] != compose.BRIEF:
+        section = item["section"]
+        if section == compose.BRIEF:
+            made = shown.kept.get(_BRIEF) or shown.kept.setdefault(_BRIEF, ContentItem(shown))
+        else:
             reason = _shown_reason(item.get("reason"), shelf.papers)
-            is_popular = item.get("is_popular", False)
-            shown = shown.for_reader(is_popular=is_popular, reason=reason, key=key)
-        sections[item["section"]].append(shown)
+            made = ContentItem(shown, item.get("is_popular", False), reason, key)
+        sections[section].append(made)
     return {section: tuple(made) for section, made in sections.items()}
 
 
-def _shown(paper: Paper, upvotes: int | None, stars: int | None, language: str) -> ContentItem:
+_BRIEF = object()
+
+
+def _shown(paper: Paper, upvotes: int | None, stars: int | None, language: str) -> Shown:
     """upvotes: None where the numbers were not kept, and the paper's own are shown."""
     if upvotes is None:
         upvotes, stars = paper.upvotes, paper.stars
@@ -540,13 +554,13 @@ def _shown(paper: Paper, upvotes: int | None, stars: int | None, language: str) 
     shown = _kept_shown.get(version)
     if shown is None:
         with translation.override(language):
-            shown = _content_item(paper, upvotes=upvotes, stars=stars)
+            shown = _as_shown(paper, upvotes=upvotes, stars=stars)
         _kept_shown.put(version, shown)
     return shown
 
 
-def _content_item(paper: Paper, *, upvotes: int, stars: int | None) -> ContentItem:
-    return ContentItem(
+def _as_shown(paper: Paper, *, upvotes: int, stars: int | None) -> Shown:
+    return Shown(
         paper_id=paper.pk,
         arxiv_id=paper.arxiv_id,
         title=shown_title(paper),
@@ -562,22 +576,38 @@ def _content_item(paper: Paper, *, upvotes: int, stars: int | None) -> ContentIt
     )
 
 
-def _shown_reason(stored: Mapping[str, Any] | None, papers: Mapping[int, Paper]) -> Reason | None:
-    """Its words on one line each. It names a paper by id; the title is looked up when shown."""
+def _shown_reason(
+    stored: Mapping[str, Any] | None, papers: Mapping[int, Paper]
+) -> ShownReason | None:
+    """Its words on one line each, without the numbers that no mail shows. It names a paper by id;
+    the title is looked up when shown.
+    """
     if stored is None:
         return None
-    paper_id = stored.get("paper_id")
+    get = stored.get
+    paper_id = get("paper_id")
     named = None if paper_id is None else papers.get(paper_id)
-    return Reason(
-        stored["kind"],
-        topic=_one_line(stored.get("topic", "")),
-        terms=tuple([_one_line(term) for term in stored.get("terms", ())]),
-        name=_one_line(stored.get("name", "")),
-        title=shown_title(named) if named else _one_line(stored.get("title", "")),
+    title = get("title", "") if named is None else shown_title(named)
+    return _reason(
+        stored["kind"], get("topic", ""), tuple(get("terms", ())), get("name", ""), title,
+        paper_id, get("upvotes", 0), get("note", ""),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=REASONS_KEPT)
+def _reason(
+    kind: str, topic: str, terms: tuple[str, ...], name: str, title: str,
+    paper_id: int | None, upvotes: int, note: str,
+) -> ShownReason:  # fmt: skip
+    return ShownReason(
+        kind,
+        topic=_one_line(topic),
+        terms=tuple([_one_line(term) for term in terms]),
+        name=_one_line(name),
+        title=_one_line(title),
         paper_id=paper_id,
-        upvotes=stored.get("upvotes", 0),
-        parts=stored.get("parts", {}),
-        note=_one_line(stored.get("note", "")),
+        upvotes=upvotes,
+        note=_one_line(note),
     )
 
 

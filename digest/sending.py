@@ -28,11 +28,10 @@ from django.db.models import (
     Case,
     DateField,
     DateTimeField,
-    DurationField,
     Exists,
     Expression,
-    ExpressionWrapper,
     F,
+    IntegerField,
     OuterRef,
     PositiveIntegerField,
     Q,
@@ -42,16 +41,17 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from papers.models import Entry, Paper
-from subscribers import flow
+from subscribers import flow, mail
 from subscribers.models import Subscriber, SubscriberQuerySet, Suppression
 from subscribers.transports import Receipt, Status, get_transports
 
-from . import assembly, pieces, rendering
+from . import assembly, copies, pieces, rendering
 from .by_row import ByRow, as_document
+from .copies import Copy
+from .leases import FromNow
 from .models import Digest, DigestQuerySet, Hold, Slot
 from .prepared import Among, Given, PreparedUpdate
 
@@ -79,11 +79,6 @@ LEFT = (
     EventType.DELIVERED, EventType.BOUNCED, EventType.COMPLAINED,
 )  # fmt: skip
 REFUSED = (EventType.REJECTED, EventType.FAILED)
-# Of a row that is claimed by the hundred nothing else is read.
-WHAT_A_MAIL_NEEDS = (
-    "uuid", "slot", "is_first", "is_weekly", "items", "candidates", "edition_day",
-    "closed_seq", "frame", "assembled_at", "subscriber__uuid", "subscriber__email",
-)  # fmt: skip
 # How loud the log is about one digest; all else at INFO.
 UNREMARKABLE = (State.SENT, State.ASSEMBLED, State.CLAIMED)
 LOUDNESS = {State.UNCERTAIN: logging.WARNING, State.FAILED: logging.WARNING}
@@ -258,28 +253,28 @@ def batches_due(now: datetime, *, most: int = 50) -> int:
 
 @dataclass(slots=True)
 class _Claim:
-    """`digests`: with subscriber and slot, slot by slot. `began`: by the monotonic clock.
-    `is_over`: the transport has to rest.
+    """`digests`: slot by slot. `began`: by the monotonic clock. `is_over`: the transport has to
+    rest.
     """
 
     token: uuid.UUID
-    digests: list[Digest]
+    digests: list[Copy]
     transport: flow.Way
     began: float
     is_over: bool = False
-    by_id: dict[int, Digest] = field(init=False)
+    by_id: dict[int, Copy] = field(init=False)
 
     def __post_init__(self) -> None:
         self.by_id = {digest.pk: digest for digest in self.digests}
 
     def windows(
-        self, digests: Sequence[Digest], should_stop: Callable[[], bool]
-    ) -> Iterator[list[Digest]]:
+        self, digests: Sequence[Copy], should_stop: Callable[[], bool]
+    ) -> Iterator[list[Copy]]:
         """Windows of one slot each, none larger than one call of the transport, or than what may
         leave at that moment.
         """
         most = min(settings.SEND_WINDOW, self.transport.window or settings.SEND_WINDOW)
-        for _, group in groupby(digests, key=lambda digest: digest.slot_id):
+        for _, group in groupby(digests, key=lambda digest: digest.slot.pk):
             rest = list(group)
             while rest:
                 may = self._may_leave(min(most, len(rest)), should_stop)
@@ -314,48 +309,39 @@ def _claim(now: datetime, *, way: flow.Way) -> _Claim | None:
         locked = free.select_for_update(skip_locked=True)
         first = locked.order_by("due_at", "pk").values_list("pk", flat=True)
         ids = list(first[: settings.CLAIM_LIMIT])
-        free.filter(pk__in=ids).update(
-            state=State.CLAIMED, claim_token=token, lease_until=_lease(), retry_at=None
-        )
-    digests = _with_slots(Digest.objects.filter(claim_token=token, state=State.CLAIMED))
+        _take(ids=ids, token=token, lease=settings.LEASE_SECONDS, now=now)
+    ours = Digest.objects.filter(pk__in=ids, claim_token=token, state=State.CLAIMED)
+    digests = copies.read(ours) if ids else []
     return _Claim(token, digests, way, began) if digests else None
 
 
-def _with_slots(rows: DigestQuerySet) -> list[Digest]:
-    """Slot by slot, the oldest due first. Few slots, many rows: each slot is read once."""
-    in_order = rows.select_related("subscriber").order_by("slot__date", "due_at", "pk")
-    digests = list(in_order.only(*WHAT_A_MAIL_NEEDS))
-    slots = Slot.objects.in_bulk({digest.slot_id for digest in digests})
-    for digest in digests:
-        digest.slot = slots[digest.slot_id]
-    return digests
+@PreparedUpdate
+def _take() -> tuple[DigestQuerySet, dict[str, Any]]:
+    """Of rows that were free a moment ago, those that still are."""
+    free = _free(Given("now", DateTimeField())).filter(Among("ids"))
+    return free, {
+        "state": State.CLAIMED,
+        "claim_token": Given("token", UUIDField()),
+        "lease_until": FromNow(Given("lease", IntegerField())),
+        "retry_at": None,
+    }
 
 
-def _free(now: datetime) -> DigestQuerySet:
+def _free(now: datetime | Expression) -> DigestQuerySet:
     """What may be claimed."""
     return Digest.objects.sendable(now).filter(~Exists(Hold.objects.in_force()))
 
 
-def _lease() -> Combinable:
-    """By the database's clock, the only one that all workers share."""
-    return _from_now(Value(timedelta(seconds=settings.LEASE_SECONDS)))
-
-
-def _from_now(lease: Expression) -> Combinable:
-    return ExpressionWrapper(Now() + lease, output_field=DateTimeField())
-
-
 def _release(claim: _Claim) -> None:
     """Gives back what was not reached; nothing of it has left."""
-    rest = Digest.objects.filter(claim_token=claim.token, state=State.CLAIMED)
-    rest.update(**BACK)
+    _claimed(claim, list(claim.by_id)).update(**BACK)
 
 
 # -- one window ----------------------------------------------------------------------------
 
 
 def _send_window(
-    window: Sequence[Digest], contents: Contents, *, claim: _Claim, clock: Clock
+    window: Sequence[Copy], contents: Contents, *, claim: _Claim, clock: Clock
 ) -> Counter[str]:
     ids = [digest.pk for digest in window]
     ended: Counter[str] = Counter()
@@ -379,7 +365,7 @@ def _claimed(claim: _Claim, ids: Sequence[int]) -> DigestQuerySet:
     return Digest.objects.filter(pk__in=ids, claim_token=claim.token, state=State.CLAIMED)
 
 
-def _without_gone(digests: list[Digest], *, claim: _Claim, ended: Counter[str]) -> list[Digest]:
+def _without_gone(digests: list[Copy], *, claim: _Claim, ended: Counter[str]) -> list[Copy]:
     """Takes out papers that were withdrawn, dropped or deleted since. A digest that loses what it
     would have been sent for is skipped.
     """
@@ -416,7 +402,7 @@ def _is_gone() -> Q:
 
 
 def _render(
-    digests: Sequence[Digest],
+    digests: Sequence[Copy],
     contents: Contents,
     *,
     claim: _Claim,
@@ -441,7 +427,7 @@ def _render(
     return messages
 
 
-def _contents(digests: Sequence[Digest], *, now: datetime) -> Contents:
+def _contents(digests: Sequence[Copy], *, now: datetime) -> Contents:
     """All at once; nothing where one of them cannot be read, so that each is made alone."""
     try:
         contents = rendering.contents(digests, now=now)
@@ -455,7 +441,7 @@ def _contents(digests: Sequence[Digest], *, now: datetime) -> Contents:
 
 
 def _marked(
-    window: Sequence[Digest], messages: Messages, *, claim: _Claim, now: datetime
+    window: Sequence[Copy], messages: Messages, *, claim: _Claim, now: datetime
 ) -> list[int]:
     """Marks what has a message, and says which of it may leave."""
     count = _mark(window, messages, claim=claim, now=now)
@@ -465,7 +451,7 @@ def _marked(
     return list(left.order_by("pk").values_list("pk", flat=True)) if count else []
 
 
-def _mark(window: Sequence[Digest], messages: Messages, *, claim: _Claim, now: datetime) -> int:
+def _mark(window: Sequence[Copy], messages: Messages, *, claim: _Claim, now: datetime) -> int:
     """The point of no return: one UPDATE, committed before the transport is called."""
     digests = [digest for digest in window if digest.pk in messages]
     readers = [digest.subscriber for digest in digests if digest.subscriber is not None]
@@ -478,7 +464,7 @@ def _mark(window: Sequence[Digest], messages: Messages, *, claim: _Claim, now: d
         slot_date=window[0].slot.date,
         addresses=as_document({reader.pk: reader.email for reader in readers}),
         proofs=as_document(proofs),
-        lease=timedelta(seconds=settings.LEASE_SECONDS),
+        lease=settings.LEASE_SECONDS,
         now=now,
     )
 
@@ -499,7 +485,7 @@ def _mark_rows() -> tuple[DigestQuerySet, dict[str, Any]]:
     )
     return claimed.filter(Exists(unmoved), ~Exists(gone), ~Exists(Hold.objects.in_force())), {
         "state": State.SENDING,
-        "lease_until": _from_now(Given("lease", DurationField())),
+        "lease_until": FromNow(Given("lease", IntegerField())),
         "attempts": F("attempts") + 1,
         "attempted_at": Given("now", DateTimeField()),
         "transport": Given("transport", TextField()),
@@ -542,12 +528,16 @@ def _record(results: dict[int, Receipt], *, claim: _Claim, now: datetime) -> Cou
     for pk, receipt in results.items():
         by_status[receipt.status][pk] = receipt
     sent, failed = by_status[Status.SENT], by_status[Status.FAILED]
-    ids = {pk: receipt.message_id for pk, receipt in sent.items()}
+    renamed = {
+        pk: receipt.message_id
+        for pk, receipt in sent.items()
+        if not _is_own(receipt, claim.by_id[pk])
+    }
     errors = {pk: receipt.error for pk, receipt in failed.items()}
     ended: Counter[str] = Counter()
     if sent:
         ended[State.SENT] = _record_sent(
-            ids=sent, token=claim.token, message_ids=as_document(ids), now=now
+            ids=sent, token=claim.token, message_ids=as_document(renamed), now=now
         )
         _pass_editions(sent, claim=claim, are_all_ours=ended[State.SENT] == len(sent))
     if failed:
@@ -575,9 +565,14 @@ def _record_sent() -> tuple[DigestQuerySet, dict[str, Any]]:
         **_last_word(now),
         "state": State.SENT,
         "sent_at": now,
-        "provider_message_id": ByRow(Given("message_ids", TextField())),
+        "provider_message_id": Coalesce(ByRow(Given("message_ids", TextField())), Value("")),
         "error": "",
     }
+
+
+def _is_own(receipt: Receipt, digest: Copy) -> bool:
+    """It went under the Message-ID that follows from the digest's UUID, and is found by that."""
+    return receipt.message_id == mail.message_id(digest.uuid.hex, "digest")
 
 
 def _ours(ids: Iterable[int], token: uuid.UUID | None) -> DigestQuerySet:
@@ -693,7 +688,7 @@ def _pass_editions(ids: Iterable[int], *, claim: _Claim, are_all_ours: bool) -> 
     by_edition: dict[int, list[int]] = defaultdict(list)
     for pk in ids:
         digest = claim.by_id[pk]
-        by_edition[digest.closed_seq].append(digest.subscriber_id or 0)
+        by_edition[digest.closed_seq].append(digest.subscriber.pk if digest.subscriber else 0)
     for seq, readers in sorted(by_edition.items()):
         _pass(readers=readers, seq=seq)
 

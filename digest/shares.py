@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import BooleanField, Count, DateTimeField, ExpressionWrapper, F, Func, Q
-from django.db.models.expressions import Combinable
+from django.db.models import BooleanField, Count, F, Func, Q
 from django.db.models.functions import Now
 
 from subscribers.models import Subscriber, SubscriberQuerySet
 
+from .leases import FromNow
 from .models import Lease
 
 IDS = 5000
@@ -71,7 +71,9 @@ def held(share: Share, token: UUID) -> Iterator[bool]:
 
 def renew(share: Share, token: UUID) -> bool:
     """False where it ran out and another worker took it over."""
-    return Lease.objects.filter(name=share.name, token=token).update(until=_until()) == 1
+    return (
+        Lease.objects.filter(name=share.name, token=token).update(until=FromNow(LEASE_SECONDS)) == 1
+    )
 
 
 class _IsActive(Func):
@@ -89,15 +91,9 @@ class _IsActive(Func):
 
 def _take(share: Share, token: UUID) -> bool:
     lease = Lease.objects.filter(name=share.name)
-    if lease.filter(Q(until__lt=Now())).update(token=token, until=_until()):
+    if lease.filter(Q(until__lt=Now())).update(token=token, until=FromNow(LEASE_SECONDS)):
         return True
     Lease.objects.bulk_create(
-        [Lease(name=share.name, token=token, until=_until())], ignore_conflicts=True
+        [Lease(name=share.name, token=token, until=FromNow(LEASE_SECONDS))], ignore_conflicts=True
     )
     return lease.filter(token=token).exists()
-
-
-def _until() -> Combinable:
-    """By the database's clock, the only one that all workers share."""
-    lease = timedelta(seconds=LEASE_SECONDS)
-    return ExpressionWrapper(Now() + lease, output_field=DateTimeField())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from anymail.signals import EventType, RejectReason
 from django.db import transaction
 from django.utils import timezone
 
+from subscribers import mail
 from subscribers.models import ConsentEvent, Suppression, address_hash
 
 from . import sending
@@ -76,15 +78,15 @@ def _event_id(event: Any) -> str:
 
 
 def _digest_of(event: Any) -> Digest | None:
-    """By our own UUID, which comes back as metadata; else by the provider's message id."""
-    ours = (event.metadata or {}).get("digest")
-    try:
-        found = Digest.objects.filter(uuid=uuid.UUID(str(ours))).first() if ours else None
-    except ValueError:
-        found = None
-    if found is None and event.message_id:
-        found = Digest.objects.filter(provider_message_id=event.message_id).first()
-    return found
+    """By our own UUID, which comes back as metadata or within our Message-ID; else by the id that
+    the provider gave it.
+    """
+    message_id = str(event.message_id or "")
+    for ours in (str((event.metadata or {}).get("digest", "")), mail.first_part(message_id)):
+        with suppress(ValueError):
+            if found := Digest.objects.filter(uuid=uuid.UUID(ours)).first():
+                return found
+    return Digest.objects.filter(provider_message_id=message_id).first() if message_id else None
 
 
 def _tell(event: DeliveryEvent) -> None:
@@ -106,7 +108,8 @@ def _note_outcome(event: DeliveryEvent) -> None:
     known = WEIGHT.index(digest.outcome) if digest.outcome in WEIGHT else -1
     if WEIGHT.index(event.event_type) > known:
         digest.outcome, digest.outcome_at = event.event_type, event.occurred_at
-    digest.provider_message_id = digest.provider_message_id or event.provider_message_id
+    if not (digest.provider_message_id or mail.first_part(event.provider_message_id)):
+        digest.provider_message_id = event.provider_message_id
     digest.save(update_fields=["outcome", "outcome_at", "provider_message_id"])
     sending.believe(digest.pk)
 

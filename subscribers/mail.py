@@ -8,6 +8,7 @@ sending and recording may send a service mail twice, under the same Message-ID.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -175,6 +176,15 @@ def inline_css(html: str) -> str:
 def message_id(*parts: str) -> str:
     """The same parts give the same Message-ID, for ever."""
     return f"<{'.'.join(parts)}@{settings.SITE_HOST}>"
+
+
+def first_part(message_id: str) -> str:
+    """The first one of those that made it, of a Message-ID of ours; empty where it is none."""
+    found = _OWN_MESSAGE_ID.fullmatch(message_id.strip())
+    return found[1] if found else ""
+
+
+_OWN_MESSAGE_ID = re.compile(r"<?([^<>.@\s]+)\.[^<>@\s]+@[^<>@\s]+>?")
 
 
 def confirm_url(subscriber: Subscriber, now: datetime) -> str:

@@ -27,6 +27,7 @@ from django.utils.translation import gettext_lazy as _
 from papers import admin as papers_admin
 from papers.confirming import ActionsOnPage, Question, ask
 from papers.listing import LongList
+from subscribers import mail
 from subscribers.models import address_hash
 from subscribers.transports import Receipt, Status
 
@@ -80,6 +81,7 @@ class DigestAdmin(ActionsOnPage, OfReaders):
         "A digest’s UUID or a provider’s message id; a reader’s whole address, for who may see it. "
         "The filters but state and slot look at the newest half million, or at the chosen slot."
     )
+    readonly_fields = ["message_id"]
     actions = ["settle_as_sent", "send_again", "send_test"]
     change_form_template = "admin/digest_page.html"
     fieldsets = [
@@ -100,13 +102,17 @@ class DigestAdmin(ActionsOnPage, OfReaders):
                 "fields": [
                     ("attempts", "retry_at", "lease_until"),
                     ("attempted_at", "doubted_at", "settled_at", "settled_by"),
-                    ("sent_at", "transport", "provider_message_id"),
+                    ("sent_at", "transport", "message_id"),
                     ("outcome", "outcome_at"),
                     ("uuid", "claim_token"),
                 ]
             },
         ),
     ]
+
+    @admin.display(description=_("Message-ID"))
+    def message_id(self, digest: Digest) -> str:
+        return digest.message_id
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Digest]:
         return super().get_queryset(request).defer("frame")
@@ -119,10 +125,10 @@ class DigestAdmin(ActionsOnPage, OfReaders):
         self, request: HttpRequest, queryset: QuerySet[Digest], search_term: str
     ) -> tuple[QuerySet[Digest], bool]:
         """An address is found by its hash: the whole of it, and nobody else's."""
-        if "@" in search_term and "<" not in search_term:
-            return _of_address(request, queryset, search_term), False
         if wanted := _uuid(search_term):
             return queryset.filter(uuid=wanted), False
+        if "@" in search_term and "<" not in search_term:
+            return _of_address(request, queryset, search_term), False
         return super().get_search_results(request, queryset, search_term)
 
     # -- a digest's page -------------------------------------------------------------------
@@ -366,7 +372,8 @@ def _of_address(request: HttpRequest, queryset: QuerySet[Any], address: str) -> 
 
 
 def _uuid(text: str) -> UUID | None:
+    """Of a digest, in any spelling, its Message-ID among them."""
     try:
-        return UUID(text.strip())
+        return UUID(mail.first_part(text) or text.strip())
     except ValueError:
         return None

@@ -156,7 +156,7 @@ def _of_last_attempt(digest: Digest) -> Iterable[Moment]:
         yield Moment(digest.attempted_at, said, facts)
     if digest.sent_at is not None and not is_doubted:
         said = gettext("Handed over by %(transport)s") % {"transport": digest.transport or "–"}
-        yield Moment(digest.sent_at, said, _joined(_tries(digest), digest.provider_message_id))
+        yield Moment(digest.sent_at, said, _joined(_tries(digest), digest.message_id))
 
 
 def _of_settling(

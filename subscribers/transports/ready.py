@@ -32,7 +32,8 @@ class ReadyMail(Mail):
     `message()`.
 
     text, html: what the two parts say, in UTF-8. They are final: `wire()` does not know of a
-    `body` that was changed afterwards, but of `subject` and `to` it does.
+    `body` that was changed afterwards, nor of headers, but of `subject` and `to` it does.
+    headers: asked for where they are needed, which is not over SMTP.
     """
 
     def __init__(
@@ -43,13 +44,19 @@ class ReadyMail(Mail):
         html: bytes,
         from_email: str,
         to: str,
-        headers: Mapping[str, str],
+        message_id: str,
+        headers: Callable[[], Mapping[str, str]],
         wire: Callable[[ReadyMail], bytes],
     ) -> None:
-        super().__init__(subject, from_email=from_email, to=[to], headers=dict(headers))
-        self.text, self.html, self._wire = text, html, wire
-        # Decoded when a backend asks for them; over SMTP none does.
-        del self.body, self.alternatives
+        super().__init__(subject, from_email=from_email, to=[to])
+        self.text, self.html, self.message_id = text, html, message_id
+        self._wire, self._headers = wire, headers
+        # Made when a backend asks for them; over SMTP none does.
+        del self.body, self.alternatives, self.extra_headers
+
+    @cached_property
+    def extra_headers(self) -> dict[str, str]:  # type: ignore[override]
+        return {**self._headers(), "Message-ID": self.message_id}
 
     @cached_property
     def body(self) -> str:  # type: ignore[override]

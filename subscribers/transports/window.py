@@ -62,6 +62,8 @@ def composed(message: EmailMessage) -> tuple[bytes, str]:
 
 def own_message_id(message: EmailMessage) -> str:
     """The Message-ID the caller set; empty where it set none."""
+    if isinstance(message, ReadyMail):
+        return message.message_id
     if name := message.extra_headers.get("Message-ID"):
         return str(name)
     headers = {name.lower(): str(value) for name, value in message.extra_headers.items()}
@@ -87,6 +89,10 @@ def _untried(last: Receipt) -> Receipt:
 def _for_the_ledger(tried: Attempt, message: EmailMessage) -> Receipt:
     """What servers say is foreign text: it must fit the row, and tell nobody's address."""
     receipt = tried.receipt
+    message_id = receipt.message_id
+    is_storable = message_id.isprintable() and len(message_id) <= MESSAGE_ID_CHARACTERS
+    if receipt.status == Status.SENT and is_storable and not receipt.error:
+        return receipt
     return replace(
         receipt,
         error=_without_address(receipt.error, message) if receipt.error else "",

@@ -194,7 +194,7 @@ def test_a_digests_page_tells_its_story_in_order(operator, sent, ada):
     assert [line.partition(" (")[0] for line in said] == [
         "Fell due",
         f"Assembled {len(sent.items)} papers of {sent.candidates} new ones",
-        f"Handed over by fake 1 attempt · {sent.provider_message_id}",
+        f"Handed over by fake 1 attempt · {sent.message_id}",
         "Postmark says: bounced no such address",
         f"The reader says: more like this {paper.title}",
     ]
@@ -281,7 +281,7 @@ def test_the_mail_stands_in_a_sandbox_of_its_own(operator, sent):
 
 def test_the_headers_are_shown_without_what_each_copy_has_anew(operator, sent):
     raw = shown(operator, "digest_digest_change", sent.pk).select("pre.ledger-raw")[-1].get_text()
-    assert f"Message-ID: {sent.provider_message_id}" in raw
+    assert f"Message-ID: {sent.message_id}" in raw
     assert re.search(r"List-Unsubscribe: <http\S+/unsubscribe/…/>", raw)
     assert "Date:" not in raw
 
@@ -336,6 +336,8 @@ def test_a_digest_is_found_by_address_uuid_or_message_id(operator, digest):
         ("@example.org", []),
         (str(digest.uuid), [digest]),
         (digest.uuid.hex, [digest]),
+        (f"<{digest.uuid.hex}.digest@paperround.test>", [digest]),
+        (f"{digest.uuid.hex}.digest@paperround.test", [digest]),
         ("abc-123", [digest]),
         ("abc", []),
     ):
@@ -349,7 +351,7 @@ def test_a_message_id_in_its_brackets_is_no_address(operator, digest):
 
 def test_a_delivery_event_is_found_by_the_providers_ids_and_the_digests(operator, sent):
     event = DeliveryEvent.objects.get()
-    for term in ("e-1", sent.provider_message_id, str(sent.uuid)):
+    for term in ("e-1", sent.message_id, str(sent.uuid)):
         assert listed(operator, "deliveryevent", q=term) == [event], term
     assert listed(operator, "deliveryevent", q="e-2") == []
 

@@ -711,7 +711,8 @@ def bodies(message) -> tuple[str, str]:
 
 
 def titled(*titles: str) -> rendering.Content:
-    items = tuple(replace(PLAIN, title=title.strip()) for title in titles)
+    shown = [replace(PLAIN, title=title.strip()) for title in titles]
+    items = tuple(rendering.ContentItem(each, reason=WHY) for each in shown)
     return rendering.Content(
         site_name="Paperround",
         edition_day=sample.DAY,
@@ -724,7 +725,7 @@ def titled(*titles: str) -> rendering.Content:
     )
 
 
-PLAIN = rendering.ContentItem(
+PLAIN = rendering.Shown(
     paper_id=1,
     arxiv_id="2512.00001",
     title="An ordinary title",
@@ -737,20 +738,21 @@ PLAIN = rendering.ContentItem(
     abstract_url="https://arxiv.org/abs/2512.00001",
     pdf_url="https://arxiv.org/pdf/2512.00001",
     code_url="",
-    reason=Reason("author", "a topic", name="Ada Example"),
 )
+WHY = rendering.ShownReason("author", "a topic", name="Ada Example")
 
 
 @cache
 def skeleton() -> tuple[list[str], list[str], list[str]]:
     """Header names, the mail's tags and the web page's, where every word is an ordinary one."""
-    item = replace(PLAIN, key="a-key")
+    item = rendering.ContentItem(PLAIN, reason=WHY, key="a-key")
+    word = rendering.ShownReason("editor", name="Ben", note="Read this.")
     keys = {f"{name}_key": "a-key" for name in KEYS}
     said = {"consented_on": sample.DAY, "next_on": sample.DAY, "cadence_words": "every day"}
     content = replace(
         titled(),
         full=(item,),
-        picks=(replace(item, reason=Reason("editor", name="Ben", note="Read this.")),),
+        picks=(item._replace(reason=word),),
         brief=(item,),
         postal_address="1 Test Street",
         **keys,

@@ -130,7 +130,7 @@ def test_what_the_operator_sent_again_is_handed_over_at_its_second_attempt():
     assert told(digest, entries=[log_entry("Send again", at=SETTLED_AT)])[2:] == [
         (DOUBTED_AT, UNCERTAIN, ""),
         (SETTLED_AT, "Settled as not sent, to be sent again", "by ben"),
-        (SETTLED_AT + 2 * MINUTE, "Handed over by smtp", "2 attempts"),
+        (SETTLED_AT + 2 * MINUTE, "Handed over by smtp", f"2 attempts · {digest.message_id}"),
     ]
     assert story.standing(digest) == story.STANDING["sent"]
 

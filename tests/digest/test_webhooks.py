@@ -100,6 +100,14 @@ def test_words_that_tell_nothing_of_delivery_change_nothing(sent, event_type):
     assert sent.outcome == "delivered"
 
 
+def test_an_event_finds_its_digest_by_our_own_message_id_which_is_not_kept_twice(sent):
+    Digest.objects.update(provider_message_id="")
+    say("delivered", message_id=f"{sent.uuid.hex}.digest@paperround.test")
+    sent.refresh_from_db()
+    assert (sent.outcome, DeliveryEvent.objects.get().digest) == ("delivered", sent)
+    assert sent.message_id == f"<{sent.uuid.hex}.digest@paperround.test>"
+
+
 def test_an_event_finds_its_digest_by_the_provider_s_message_id(sent):
     say("delivered", message_id="provider-17")
     sent.refresh_from_db()

@@ -124,7 +124,7 @@ def test_a_mail_that_is_ready_goes_as_it_is(settings, offers):
     wire = b"To: ada@example.org\r\n\r\n=2Enone\r\n"
     ready = ReadyMail(
         subject="Papers", text=b".none", html=b"", from_email="digest@paperround.test",
-        to="ada@example.org", headers={"Message-ID": "<1@p.test>"}, wire=lambda _mail: wire,
+        to="ada@example.org", message_id="<1@p.test>", headers=dict, wire=lambda _mail: wire,
     )  # fmt: skip
     with SmtpSink(offers=offers) as sink:
         assert send(settings, sink, [ready, letter()])[0] == Receipt(SENT, "<1@p.test>")
