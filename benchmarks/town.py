@@ -127,7 +127,7 @@ def publish(day: date, number: int, *, rng: random.Random, first_id: int) -> Non
     editions.record_day(
         day,
         list(records(day, number, rng=rng, first_id=first_id)),
-        source=Source.objects.get(),
+        source=Source.objects.get(slug="huggingface"),
         now=evening,
         read_at=evening,
         backfill=False,

@@ -52,6 +52,21 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"queue": "fetch", "expires": 55},
     },
+    "look-up": {
+        "task": "papers.look_up_wanted",
+        "schedule": 60.0,
+        "options": {"queue": "fetch", "expires": 55},
+    },
+    "enrich": {
+        "task": "papers.enrich",
+        "schedule": 600.0,
+        "options": {"queue": "fetch", "expires": 550},
+    },
+    "pass-on-wishes": {
+        "task": "subscribers.pass_on_wishes",
+        "schedule": 3600.0,
+        "options": {"queue": "default", "expires": 3500},
+    },
     "tick": {
         "task": "digest.tick",
         "schedule": 60.0,

@@ -300,6 +300,18 @@ CACHES = {"default": _cache}
 
 HUGGINGFACE_URL = env.http_url("HUGGINGFACE_URL", default="https://huggingface.co")
 HUGGINGFACE_TOKEN = env.str("HUGGINGFACE_TOKEN", default="")
+ARXIV_URL = env.http_url("ARXIV_URL", default="https://export.arxiv.org")
+ARXIV_FEED_URL = env.http_url("ARXIV_FEED_URL", default="https://rss.arxiv.org")
+ARXIV_OAI_URL = env.http_url("ARXIV_OAI_URL", default="https://oaipmh.arxiv.org")
+ARXIV_CATEGORIES = env.list(
+    "ARXIV_CATEGORIES", default=["cs.AI", "cs.CL", "cs.CV", "cs.LG", "stat.ML"]
+)
+SEMANTIC_SCHOLAR_URL = env.http_url(
+    "SEMANTIC_SCHOLAR_URL", default="https://api.semanticscholar.org"
+)
+SEMANTIC_SCHOLAR_KEY = env.str("SEMANTIC_SCHOLAR_KEY", default="")
+ANSWER_RETENTION_DAYS = env.int("ANSWER_RETENTION_DAYS", default=14)
+PUBLIC_ENTRIES = env.int("PUBLIC_ENTRIES", default=60)
 FETCH_TIMEOUT_SECONDS = env.float("FETCH_TIMEOUT_SECONDS", default=20)
 FETCH_MINUTES = env.int("FETCH_MINUTES", default=30)
 SOURCE_STALE_HOURS = env.float("SOURCE_STALE_HOURS", default=6)

@@ -19,6 +19,7 @@ from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, TypedDict
 
+import numpy as np
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
@@ -27,6 +28,7 @@ from django.db.models import (
     Exists,
     F,
     Field,
+    Func,
     JSONField,
     Max,
     Model,
@@ -43,8 +45,8 @@ from subscribers.models import Subscriber, Suppression
 
 from . import candidates, profile, ranking, shares, told
 from .by_row import ByRow
-from .candidates import Candidates
-from .compose import Item, Line, Shelf, compose
+from .candidates import Candidates, News
+from .compose import Item, Line, compose
 from .models import Digest, Hold, Slot
 from .rendering import frame_of
 from .rows import insert_rows, spelled
@@ -421,18 +423,18 @@ def _fill(plans: Sequence[tuple[_Plan, _Digest]], morning: _Morning) -> None:
     readers = _with_what_they_had(readers, morning.candidates)
     pages = _pages(list(readers.values()), morning.candidates, now=morning.now)
     for (plan, digest), page in zip(plans, pages, strict=True):
-        _freeze(digest, page, plan, morning.candidates.shelf)
+        _freeze(digest, page, plan)
 
 
-def _freeze(digest: _Digest, page: _Page, plan: _Plan, shelf: Shelf) -> None:
+def _freeze(digest: _Digest, page: _Page, plan: _Plan) -> None:
     digest.is_first = not plan.reader.has_history
     digest.candidates = page.candidates
     digest.edition_day = page.edition_day
     digest.closed_seq = page.closed_seq
-    if not page.lines:
+    if page.news is None or not page.lines:
         digest.skip(Digest.SkipReason.NOTHING)
         return
-    digest.items = shelf.as_json(page.lines)
+    digest.items = page.news.shelf.as_json(page.lines)
     reader = plan.reader
     digest.frame = _frame(
         reader.cadence, tuple(reader.days), reader.hour, reader.time_zone, reader.language,
@@ -476,64 +478,97 @@ def _with_what_they_had(readers: Mapping[int, Reader], among: Candidates) -> dic
     """Each reader with the candidates that were in one of their digests already.
 
     The cursor keeps editions from coming twice, so only a paper that was listed before (in
-    another edition) can have been shown: for most mornings there is none and nothing is read.
+    another edition) can have been shown: where there is none, nothing is read.
     """
-    ids = [pk for pk, reader in readers.items() if among.may_repeat(_news(reader, among))]
+    ids = [
+        pk
+        for pk, reader in readers.items()
+        if (news := _news(reader, among)) is not None and news.may_repeat
+    ]
     found: dict[int, set[int]] = defaultdict(set)
     if ids:
         digests = Digest.objects.shown().filter(
             subscriber_id__in=ids, slot__date__gte=among.first_listed
         )
-        for pk, items in digests.order_by().values_list("subscriber_id", "items"):
-            found[pk].update(item["paper_id"] for item in items)
+        for pk, papers in digests.order_by().values_list("subscriber_id", _PaperIds("items")):
+            found[pk].update(papers)
     return {
         pk: replace(reader, shown=among.listed_before & found[pk]) if pk in found else reader
         for pk, reader in readers.items()
     }
 
 
+class _PaperIds(Func):
+    """Of stored items. Reasons and scores, which are ten times as long, stay in the database."""
+
+    output_field = JSONField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        each = "SELECT json_group_array(json_extract(value, '$.paper_id')) FROM json_each"
+        template = f"({each}(%(expressions)s))"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "jsonb_path_query_array(%(expressions)s, '$[*].paper_id')"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
 # -- choosing ------------------------------------------------------------------------------
 
 
 class _Page(NamedTuple):
-    """A Choice before its papers are looked up."""
+    """A Choice before its papers are looked up: places among the news."""
 
+    news: News | None = None
     lines: Sequence[Line] = ()
     candidates: int = 0
     edition_day: date | None = None
     closed_seq: int = 0
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return () if self.news is None else tuple(self.news.shelf.items(self.lines))
+
 
 def _choices(readers: Sequence[Reader], among: Candidates, *, now: datetime) -> list[Choice]:
     pages = _pages(readers, among, now=now)
     return [
-        Choice(
-            tuple(among.shelf.items(page.lines)), page.candidates, page.edition_day, page.closed_seq
-        )
-        for page in pages
+        Choice(page.items, page.candidates, page.edition_day, page.closed_seq) for page in pages
     ]
 
 
 def _pages(readers: Sequence[Reader], among: Candidates, *, now: datetime) -> list[_Page]:
-    profiles = [profile.build(reader.facts, now=now) for reader in readers]
-    ranked = ranking.rank(profiles, among.corpus, codes=among.codes(profiles))
-    return [_page(reader, each, among) for reader, each in zip(readers, ranked, strict=True)]
+    """Those with the same news are ranked together."""
+    together: dict[News | None, list[int]] = defaultdict(list)
+    for place, reader in enumerate(readers):
+        together[_news(reader, among)].append(place)
+    pages: dict[int, _Page] = {}
+    for news, places in together.items():
+        some = [readers[place] for place in places]
+        pages.update(zip(places, _pages_of(news, some, among, now=now), strict=True))
+    return [pages[place] for place in range(len(readers))]
 
 
-def _page(reader: Reader, ranked: ranking.Ranking, among: Candidates) -> _Page:
-    news = _news(reader, among)
+def _pages_of(
+    news: News | None, readers: Sequence[Reader], among: Candidates, *, now: datetime
+) -> list[_Page]:
     if news is None:
-        return _Page(closed_seq=reader.cursor)
-    allowed, count = news.allowed, news.papers
-    if reader.shown:
-        allowed = allowed.copy()
-        allowed[[among.corpus.place_of[paper] for paper in reader.shown]] = False
-        count = int(allowed.sum())
-    lines = compose(ranked, among.shelf, allowed, places=reader.places)
-    return _Page(lines, count, news.newest.day, news.newest.closed_seq or reader.cursor)
+        return [_Page(closed_seq=reader.cursor) for reader in readers]
+    profiles = [profile.build(reader.facts, now=now) for reader in readers]
+    ranked = ranking.rank(profiles, news.corpus, codes=among.codes(profiles))
+    return [_page(reader, each, news) for reader, each in zip(readers, ranked, strict=True)]
 
 
-def _news(reader: Reader, among: Candidates) -> candidates.News | None:
+def _page(reader: Reader, ranked: ranking.Ranking, news: News) -> _Page:
+    place_of = news.corpus.place_of
+    allowed = np.ones(len(place_of), np.bool_)
+    allowed[[place_of[paper] for paper in reader.shown if paper in place_of]] = False
+    lines = compose(ranked, news.shelf, allowed, places=reader.places)
+    newest = news.newest
+    return _Page(news, lines, int(allowed.sum()), newest.day, newest.closed_seq or reader.cursor)
+
+
+def _news(reader: Reader, among: Candidates) -> News | None:
     return among.news(reader.cursor, reader.since, newest_only=reader.newest_only)
 
 

@@ -1,19 +1,21 @@
 """The papers that may be news, read once for any number of readers.
 
+Readers who have seen the same editions share their news, and each is ranked against no more than
+that: an edition with all of arXiv's announcements holds a thousand papers, and a week of them is
+read for those alone who get a week.
+
 What their texts and names say is kept from one call to the next, for as long as these and what is
 ordinary stay as they are (`_reading`). All else (votes, picks, age) is read anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-import numpy as np
-from django.db.models import Exists, F, OuterRef, Q
-from numpy.typing import NDArray
+from django.db.models import Exists, F, Min, OuterRef, Q
 
 from papers import encoding, trending, vectors
 from papers.models import Edition, Entry, Paper
@@ -24,47 +26,50 @@ from .recent import Recent
 
 LONGEST_WINDOW_DAYS = 8
 REFERENCE_PAPERS = 500
-READINGS_KEPT = 1  # of each generation: the morning's, and one that an operator looks at
+MOST_RECENT = 20_000  # papers that these are taken from, when a harvest brings more
+PAPERS_KEPT = 10_000  # of readings, each generation: 300 MB
 
 
-class News(NamedTuple):
-    """Which candidates are new to a reader. allowed: (all,). papers: how many. newest: edition."""
+@dataclass(frozen=True, slots=True, eq=False)
+class News:
+    """What is new to some readers: the papers of `newest` and perhaps of older editions.
 
-    allowed: NDArray[np.bool_]
-    papers: int
+    may_repeat: whether a reader may have been shown one of them already.
+    """
+
+    corpus: ranking.Corpus
+    shelf: Shelf
     newest: Edition
+    may_repeat: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """edition_of: (papers,), the place of its newest edition in `editions`. listed_before: papers
-    that an older edition listed too, so that somebody may have been shown them.
+    """The papers of `editions`, each once, in its newest one.
+
+    listed_before: papers that an older edition listed too, so that somebody may have been shown
+    them; since first_listed.
     """
 
     editions: Sequence[Edition]
-    corpus: ranking.Corpus
-    shelf: Shelf
-    edition_of: NDArray[np.int64]
+    now: datetime
     listed_before: frozenset[int]
     first_listed: date | None
     encoder: vectors.Encoder
-    _news: dict[tuple[int, date, bool], News | None] = field(default_factory=dict)
+    _places: dict[int, _Place]
+    _asked: dict[tuple[int, date, bool], News | None] = field(default_factory=dict)
+    _made: dict[frozenset[int], News | None] = field(default_factory=dict)
 
     def news(self, cursor: int, since: date, *, newest_only: bool) -> News | None:
         """Of the editions closed after the cursor (open ones count as never closed), not older
         than `since`; None where there is no paper. newest_only: of the newest of these.
+
+        The same one for all who have the same editions before them.
         """
         key = cursor, since, newest_only
-        if key not in self._news:
-            self._news[key] = self._look(*key)
-        return self._news[key]
-
-    def may_repeat(self, news: News | None) -> bool:
-        """Whether a reader may have been shown one of these papers already."""
-        if news is None or not self.listed_before:
-            return False
-        place_of = self.corpus.place_of
-        return any(news.allowed[place_of[paper]] for paper in self.listed_before)
+        if key not in self._asked:
+            self._asked[key] = self._look(*key)
+        return self._asked[key]
 
     def codes(self, profiles: Sequence[profile.Profile]) -> dict[int, bytes]:
         """Of the stored papers that the profiles name, by their id."""
@@ -72,15 +77,33 @@ class Candidates:
         return _codes(sorted(wanted), self.encoder)
 
     def _look(self, cursor: int, since: date, newest_only: bool) -> News | None:
-        there = [self.editions[place] for place in np.unique(self.edition_of)]
-        new = [each for each in there if (each.closed_seq or 0) > cursor and each.day >= since]
+        there = {place.edition_id for place in self._places.values()}
+        new = [
+            each
+            for each in self.editions
+            if each.pk in there and (each.closed_seq or 0) > cursor and each.day >= since
+        ]
         if not new:
             return None
         newest = max(new, key=lambda edition: (edition.closed_seq or 0, edition.day))
         wanted = [newest] if newest_only else new
-        allowed = np.isin(self.edition_of, [self.editions.index(each) for each in wanted])
-        allowed.flags.writeable = False
-        return News(allowed, int(allowed.sum()), newest)
+        key = frozenset(edition.pk for edition in wanted)
+        if key not in self._made:
+            self._made[key] = self._read(wanted, newest)
+        return self._made[key]
+
+    def _read(self, editions: Sequence[Edition], newest: Edition) -> News | None:
+        day_of = {edition.pk: edition.day for edition in editions}
+        rows = _rows(editions, self._places)
+        if not rows:
+            return None
+        papers = [
+            _facts(row, self._places[row.paper_id], day_of[row.edition_id], now=self.now)
+            for row in rows
+        ]
+        corpus = ranking.Corpus(papers, _reading(rows, papers, self.encoder))
+        may_repeat = not self.listed_before.isdisjoint(corpus.place_of)
+        return News(corpus, Shelf(papers), newest, may_repeat)
 
 
 def editions_for(now: datetime) -> list[Edition]:
@@ -92,25 +115,22 @@ def editions_for(now: datetime) -> list[Edition]:
 
 
 def read(editions: Sequence[Edition], *, now: datetime) -> Candidates:
-    """The papers of the editions, each once, in its newest edition."""
-    encoder = encoding.encoder()
-    rows = _rows(editions)
-    place_of = {edition.pk: place for place, edition in enumerate(editions)}
-    papers = [_facts(row, editions[place_of[row.edition_id]], now=now) for row in rows]
-    corpus = ranking.Corpus(papers, _reading(rows, papers, encoder))
+    """The papers of the editions; what these say is read once it is somebody's news."""
     listed_before, first_listed = _listed_before(editions)
     return Candidates(
-        editions,
-        corpus,
-        Shelf(papers),
-        np.array([place_of[row.edition_id] for row in rows], np.int64),
-        listed_before & corpus.place_of.keys(),
-        first_listed,
-        encoder,
+        editions, now, listed_before, first_listed, encoding.encoder(), _newest_places(editions)
     )
 
 
 # -- rows ----------------------------------------------------------------------------------
+
+
+class _Place(NamedTuple):
+    """Where a paper stands: in its newest edition. Who picked it, there or in an older one."""
+
+    edition_id: int
+    picked_by: str
+    editor_note: str
 
 
 class _Row(NamedTuple):
@@ -119,10 +139,9 @@ class _Row(NamedTuple):
     paper_id: int
     edition_id: int
     added_at: datetime
+    is_trending: bool
     score: float | None
     group: int | None
-    picked_by: str
-    editor_note: str
     upvotes: int
     stars: int | None
     content_hash: str
@@ -139,26 +158,35 @@ _OF_PAPER = _Row._fields[_Row._fields.index("upvotes") :]
 _COLUMNS = [*_Row._fields[: -len(_OF_PAPER)], *(f"paper__{name}" for name in _OF_PAPER)]
 
 
-def _rows(editions: Sequence[Edition]) -> list[_Row]:
-    """One a paper, of its newest edition."""
+def _newest_places(editions: Sequence[Edition]) -> dict[int, _Place]:
+    """By paper."""
+    entries = Entry.objects.standing().filter(edition__in=editions).order_by("-edition__day", "id")
+    found: dict[int, _Place] = {}
+    for paper_id, *place in entries.values_list("paper_id", *_Place._fields):
+        known = found.setdefault(paper_id, _Place._make(place))
+        if not known.picked_by:
+            # Listed once more, it is an editor's pick still: who was shown it is asked elsewhere.
+            found[paper_id] = _Place(known.edition_id, *place[1:])
+    return found
+
+
+def _rows(editions: Sequence[Edition], places: Mapping[int, _Place]) -> list[_Row]:
+    """Of the papers whose place is in one of these editions."""
     entries = (
         Entry.objects.standing()
         .filter(edition__in=editions)
         .order_by("-edition__day", F("rank").asc(nulls_last=True), "id")
         .values_list(*_COLUMNS)
     )
-    found: dict[int, _Row] = {}
-    for row in map(_Row._make, entries):
-        known = found.setdefault(row.paper_id, row)
-        if row.picked_by and not known.picked_by:
-            # Listed once more, it is an editor's pick still: who was shown it is asked elsewhere.
-            found[row.paper_id] = known._replace(
-                picked_by=row.picked_by, editor_note=row.editor_note
-            )
-    return list(found.values())
+    rows = map(_Row._make, entries)
+    return [
+        row
+        for row in rows
+        if row.paper_id in places and places[row.paper_id].edition_id == row.edition_id
+    ]
 
 
-def _facts(row: _Row, edition: Edition, *, now: datetime) -> ranking.PaperFacts:
+def _facts(row: _Row, place: _Place, day: date, *, now: datetime) -> ranking.PaperFacts:
     return ranking.PaperFacts(
         paper_id=row.paper_id,
         title=row.title,
@@ -169,38 +197,41 @@ def _facts(row: _Row, edition: Edition, *, now: datetime) -> ranking.PaperFacts:
         keywords=tuple(row.keywords),
         trending=_trending(row, now=now),
         upvotes=row.upvotes,
-        age_days=max((now.date() - edition.day).days, 0),
-        group=None if row.group is None else (edition.pk, row.group),
+        age_days=max((now.date() - day).days, 0),
+        group=None if row.group is None else (row.edition_id, row.group),
         code=b"",
         stars=row.stars,
         content_hash=row.content_hash,
-        picked_by=row.picked_by,
-        editor_note=row.editor_note,
+        picked_by=place.picked_by,
+        editor_note=place.editor_note,
     )
 
 
 def _trending(row: _Row, *, now: datetime) -> float:
-    """As ranked when the edition closed; of an open one, by the votes so far."""
-    if row.score is not None:
-        return row.score
+    """As ranked when the edition closed; of an open one, by the votes so far, where any count."""
+    if row.score is not None or not row.is_trending:
+        return row.score or 0.0
     return trending.score(row.upvotes, (now - row.added_at).total_seconds() / 3600)
 
 
 def _listed_before(editions: Sequence[Edition]) -> tuple[frozenset[int], date | None]:
-    """Papers that more than one edition lists, and the first day on which one of them was."""
-    other = Entry.objects.filter(paper=OuterRef("paper")).exclude(pk=OuterRef("pk"))
+    """Papers that more than one edition lists, and the first day on which one of them was.
+
+    A backfilled edition was nobody's news, so what it lists was shown to nobody by that.
+    """
+    listed = Entry.objects.filter(edition__is_backfill=False)
+    other = listed.filter(paper=OuterRef("paper")).exclude(pk=OuterRef("pk"))
     again = Entry.objects.filter(Exists(other), edition__in=editions)
     papers = frozenset(again.values_list("paper_id", flat=True))
     if not papers:
         return papers, None
-    days = Entry.objects.filter(paper__in=papers).values_list("edition__day", flat=True)
-    return papers, min(days)
+    return papers, listed.filter(paper__in=papers).aggregate(first=Min("edition__day"))["first"]
 
 
 # -- what is kept --------------------------------------------------------------------------
 
 _Kept = tuple[vectors.Encoder, ranking.Reading]
-_readings: Recent[Any, _Kept] = Recent(READINGS_KEPT)
+_readings: Recent[Any, _Kept] = Recent(PAPERS_KEPT)
 
 
 def _reading(
@@ -209,9 +240,9 @@ def _reading(
     """Kept under all that it is made of: what is read of each paper, and which papers say what is
     ordinary. A vector is made of the text and the encoder; a table fitted anew is a new encoder.
     """
-    recent = Paper.objects.filter(encoder=encoder.id).order_by("-first_seen_at", "-id")
     columns = ("id", "content_hash", "updated_at")
-    ordinary = tuple(recent.values_list(*columns)[:REFERENCE_PAPERS])
+    recent = Paper.objects.filter(pk__in=_ordinary(encoder)).order_by("-first_seen_at", "-id")
+    ordinary = tuple(recent.values_list(*columns))
     said = tuple((p.paper_id, p.title, p.abstract, p.authors, p.organization) for p in papers)
     named = tuple((paper.categories, paper.keywords) for paper in papers)
     key = said, named, tuple(row.encoder for row in rows), ordinary
@@ -224,8 +255,23 @@ def _reading(
     reading = ranking.Reading.of(
         coded, reference=[usual[id] for id, *_ in ordinary if id in usual], encoder=encoder
     )
-    _readings.put(key, (encoder, reading))
+    _readings.put(key, (encoder, reading), size=len(papers))
     return reading
+
+
+def _ordinary(encoder: vectors.Encoder) -> list[int]:
+    """Of the papers of the longest window, or else of the newest ones, some from everywhere: the
+    last that were listed in a day may all be of one kind.
+    """
+    newest = Paper.objects.filter(encoder=encoder.id).order_by("-first_seen_at", "-id")
+    last_at = newest.values_list("first_seen_at", flat=True).first()
+    if last_at is None:
+        return []
+    begins = last_at - timedelta(days=LONGEST_WINDOW_DAYS)
+    lately = newest.filter(first_seen_at__gt=begins)[:MOST_RECENT].count()
+    seen = list(newest.values_list("pk", flat=True)[: max(lately, REFERENCE_PAPERS)])
+    step = max(len(seen) / REFERENCE_PAPERS, 1)
+    return [seen[int(n * step)] for n in range(min(len(seen), REFERENCE_PAPERS))]
 
 
 def _codes(paper_ids: Sequence[int], encoder: vectors.Encoder) -> dict[int, bytes]:

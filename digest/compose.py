@@ -145,6 +145,7 @@ class Shelf:
         self._around: dict[int, tuple[str, str]] = {}
         self._by_id = np.argsort(np.array([paper.paper_id for paper in papers], np.int64))
         self._grouped = np.array([paper.group is not None for paper in papers], np.bool_)
+        self.trends = np.array([paper.trending > 0 for paper in papers], np.bool_)
         # The newest edition's first, then as they trend.
         self.picks = sorted(
             (place for place, paper in enumerate(papers) if paper.picked_by),
@@ -242,17 +243,18 @@ def _own_papers(
     """What clears the floor, in full, and the best of the rest in brief."""
     open_to = shelf.ordered(ranking.score, allowed)
     clears = open_to[ranking.relevance[open_to] >= FLOOR]
-    worthy, topics = clears.tolist(), ranking.best[clears].tolist()
-    chosen = _chosen(worthy, topics, places=places)
+    first_of_topic = _first_of_each(ranking.best[clears])
+    worthy = clears[: first_of_topic[-1] + places + 1].tolist() if first_of_topic else []
+    chosen = _chosen(worthy, first_of_topic, places=places)
     extra = None
     # The popular place is taken only beside the reader's own papers, and never from a topic.
-    if worthy and len(set(topics)) < places:
+    if worthy and len(first_of_topic) < places:
         left = np.zeros_like(allowed)
         left[open_to] = True
         left[chosen] = False
         extra = _most_popular(shelf, left)
     if extra is not None:
-        chosen = _chosen(worthy, topics, places=places - 1)
+        chosen = _chosen(worthy, first_of_topic, places=places - 1)
     full = [_line(ranking, paper, FULL, ranking.explain(paper)) for paper in chosen]
     if extra is not None:
         line = _line(ranking, extra, FULL, popular(shelf.papers[extra]))
@@ -265,9 +267,13 @@ def _own_papers(
 def _front_page(
     ranking: Ranking, shelf: Shelf, allowed: NDArray[np.bool_], *, places: int
 ) -> list[Line]:
-    """What trends, for a reader without topics. Feedback counts by what exceeds the floor."""
+    """What trends, for a reader without topics. Feedback counts by what exceeds the floor.
+
+    What nobody votes on is there only by that: a day's announcements are no front page.
+    """
     clear = ranking.relevance - np.clip(ranking.relevance, -FLOOR, FLOOR)
     bent = replace(ranking, score=ranking.score - ranking.relevance + clear)
+    allowed = allowed & (shelf.trends | (ranking.relevance >= FLOOR))
     open_to = shelf.ordered(bent.score, allowed).tolist()
     full = [_line(bent, paper, FULL, _why(bent, shelf.papers, paper)) for paper in open_to[:places]]
     return full + _brief(bent, open_to[places:])
@@ -298,20 +304,19 @@ def _is_wanted(ranking: Ranking, pick: int) -> bool:
     return not ranking.profile.names_topics or bool(ranking.relevance[pick] >= FLOOR)
 
 
-def _chosen(worthy: Sequence[int], topics: Sequence[int], *, places: int) -> list[int]:
-    """The best of each topic, then the best of all; `worthy` and the result are by score.
+def _first_of_each(topics: NDArray[np.int64]) -> list[int]:
+    """Where each topic comes first, ascending."""
+    return sorted(np.unique(topics, return_index=True)[1].tolist())
 
-    topics: the best one of each worthy paper.
-    """
-    first_of_topic: dict[int, int] = {}
-    for paper, topic in zip(worthy, topics, strict=True):
-        first_of_topic.setdefault(topic, paper)
-    picked = set(list(first_of_topic.values())[:places])
-    for paper in worthy:
+
+def _chosen(worthy: Sequence[int], first_of_topic: Sequence[int], *, places: int) -> list[int]:
+    """The best of each topic, then the best of all; `worthy` and the result are by score."""
+    picked = set(first_of_topic[:places])
+    for place in range(len(worthy)):
         if len(picked) >= places:
             break
-        picked.add(paper)
-    return [paper for paper in worthy if paper in picked]
+        picked.add(place)
+    return [worthy[place] for place in sorted(picked)]
 
 
 def _most_popular(shelf: Shelf, left: NDArray[np.bool_]) -> int | None:

@@ -19,6 +19,7 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext, ngettext
 
 from papers import editions, freshness
+from papers.freshness import Health
 from papers.models import Edition
 from subscribers import flow
 from subscribers.mail import SERVICE_MAILS
@@ -249,12 +250,14 @@ def _editions(now: datetime) -> Answer:
 
 
 def _sources(now: datetime) -> Answer:
-    judged = freshness.all_sources(now)
+    """What is odd is said, also where papers come all the same; that is no failure."""
+    known = freshness.all_sources(now)
+    judged = [each for each in known if each.health != Health.OFF]
     if not judged:
-        return False, gettext("There is none.")
-    stale = [each for each in judged if not each.is_fresh]
-    if stale:
-        return False, " ".join(f"{each.source.slug}: {each.said}" for each in stale)
+        return bool(known), gettext("None is switched on.") if known else gettext("There is none.")
+    if aloud := [each for each in judged if each.is_remarkable]:
+        said = " ".join(f"{each.source.slug}: {each.said}" for each in aloud)
+        return all(each.is_fresh for each in judged), said
     text = ngettext(
         "%(count)d is as it should be.", "%(count)d are as they should be.", len(judged)
     )

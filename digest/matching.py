@@ -25,6 +25,7 @@ BONUS = {
     RuleKind.CATEGORY: 0.5,
 }
 RULES_KEPT = 20_000
+PHRASES_KEPT = 5_000  # papers, each generation: 15 MB
 
 WORD = re.compile(r"[^\W_]+")
 HYPHEN = re.compile(r"[-\u2010-\u2015]")  # Jean-Luc is one name, also where it is written Jeanluc
@@ -104,12 +105,9 @@ class Matcher:
                 return self._categories.get(rule.value.casefold(), NOWHERE)
 
     def _with_phrase(self, wanted: str) -> Places:
-        words = wanted.split()
-        if not words:
-            return NOWHERE
-        having_all = [self._words.get(word, NOWHERE) for word in words]
-        candidates = min(having_all, key=len).intersection(*having_all)
-        return frozenset(place for place in candidates if wanted in self._phrases[place])
+        having = [self._words.get(word, ()) for word in wanted.split()]
+        rarest = min(having, key=len, default=())
+        return frozenset(place for place in rarest if wanted in self._phrases[place])
 
     def _of_organization(self, wanted: str) -> Places:
         if not wanted.strip():
@@ -120,12 +118,16 @@ class Matcher:
     @cached_property
     def _phrases(self) -> list[str]:
         """A bar between title, abstract and keywords: no phrase reaches across."""
-        texts = [(paper.title, paper.abstract, *paper.keywords) for paper in self._papers]
-        return ["|".join(vectors.phrase(part) for part in parts) for parts in texts]
+        return [_phrases_of((each.title, each.abstract, *each.keywords)) for each in self._papers]
 
     @cached_property
-    def _words(self) -> Mapping[str, Places]:
-        return _inverted(phrase.split() for phrase in self._phrases)
+    def _words(self) -> Mapping[str, Sequence[int]]:
+        """Lists: sets of so many would take five times the memory."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for place, phrases in enumerate(self._phrases):
+            for word in set(phrases.split()):
+                found[word].append(place)
+        return found
 
     @cached_property
     def _authors(self) -> Mapping[tuple[str, str], Places]:
@@ -152,6 +154,18 @@ class Matcher:
         if rule.kind == RuleKind.ORGANIZATION:
             return facts.organization
         return rule.value
+
+
+_phrases: Recent[tuple[str, ...], str] = Recent(PHRASES_KEPT)
+
+
+def _phrases_of(texts: tuple[str, ...]) -> str:
+    """Made once, also for who meets the paper among others."""
+    found = _phrases.get(texts)
+    if found is None:
+        found = "|".join(map(vectors.phrase, texts))
+        _phrases.put(texts, found)
+    return found
 
 
 def _inverted(names: Iterable[Iterable[T]]) -> dict[T, Places]:

@@ -5,7 +5,7 @@ They are read at most every SCRAPE_SECONDS, so a second monitor costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 from django.conf import settings
@@ -19,6 +19,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from papers import freshness
+from papers.freshness import Freshness
 from papers.models import Edition, Entry
 from subscribers import flow
 from subscribers.models import Subscriber, Suppression
@@ -58,6 +59,7 @@ def families(now: datetime) -> Iterator[Metric]:
     yield from _waiting(now)
     yield from _transports(now)
     yield from _processes(now)
+    yield from _sources(now)
     yield from _papers(now)
     yield from _complaints(now)
 
@@ -145,16 +147,33 @@ def _processes(now: datetime) -> Iterator[Metric]:
     yield _one("rounds_alive", text, all(sign.is_fresh(now) for sign in signs))
 
 
-def _papers(now: datetime) -> Iterator[Metric]:
-    judged = freshness.all_sources(now)
-    fresh = {each.source.slug: each.is_fresh for each in judged}
-    yield _by("source_fresh", "1 where the source tells what is new.", "source", fresh)
+def _sources(now: datetime) -> Iterator[Metric]:
+    judged = {each.source.slug: each for each in freshness.all_sources(now)}
+
+    def by_source(name: str, text: str, number: Callable[[Freshness], float]) -> Metric:
+        numbers = {slug: number(each) for slug, each in judged.items()}
+        return _by(f"source_{name}", text, "source", numbers)
+
+    yield by_source("fresh", "1 where the source tells what is new.", lambda each: each.is_fresh)
     ages = {
-        each.source.slug: _seconds_since(each.last_success_at, now)
-        for each in judged
+        slug: _seconds_since(each.last_success_at, now)
+        for slug, each in judged.items()
         if each.last_success_at is not None
     }
     yield _by("source_success_age_seconds", "Since the last good reading.", "source", ages)
+    text = "Papers of the last day that had any."
+    yield by_source("last_papers", text, lambda each: each.last_papers)
+    text = "Fields of its last list that nobody reads yet."
+    yield by_source("unknown_fields", text, lambda each: len(each.unknown))
+    text = "Fields that were expected, and that no item of its last list had."
+    yield by_source("vanished_fields", text, lambda each: len(each.vanished))
+    text = "1 while it is read by another reader than its first."
+    yield by_source("fallback_in_use", text, lambda each: bool(each.fallback))
+    text = "For how long it asks to be left alone."
+    yield by_source("rest_seconds", text, lambda each: _seconds_until(each.resting_until, now))
+
+
+def _papers(now: datetime) -> Iterator[Metric]:
     text = "Editions that should have closed by now; must be 0."
     yield _one("editions_overdue", text, len(health.overdue_editions(now)))
     edition = Edition.objects.filter(is_backfill=False).first()
@@ -213,6 +232,10 @@ def _filled(values: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]
 
 def _seconds_since(then: datetime | None, now: datetime) -> float:
     return max((now - then).total_seconds(), 0.0) if then else 0.0
+
+
+def _seconds_until(then: datetime | None, now: datetime) -> float:
+    return max((then - now).total_seconds(), 0.0) if then else 0.0
 
 
 def _midnight(day: date) -> float:

@@ -32,6 +32,7 @@ REFERENCE_PRIOR_DEVIATION = 0.01  # cosine; keeps z finite where a topic meets n
 MAX_TERMS = 4
 
 MEASURED_AT_ONCE = 256
+CELLS_AT_ONCE = 400_000  # topics times papers: 3 MB an array, and a dozen of these
 NUMBERS_KEPT = 1_000_000  # of topics measured, each generation: 8 MB
 SPELLINGS_KEPT = 200  # papers, each generation: about 12 MB
 SAID_KEPT = 20_000  # reasons, each generation: about 15 MB
@@ -91,10 +92,10 @@ class Space:
         usual = reference or codes
         rows = encoder.rows([*codes, *usual])
         self._encoder, self._terms, self._texts = encoder, rows.terms, texts
-        self._papers = rows.matrix[: len(codes)]
+        self._papers = _narrow(rows.matrix[: len(codes)])
         self._papers.sort_indices()
-        self._against = sparse.csr_array(rows.matrix.T)
-        self._having = sparse.csr_array((self._against > 0).astype(float))
+        self._against = _narrow(sparse.csr_array(rows.matrix.T))
+        self._having = _ones_at(self._against)
         self._usual = usual
         self._kept: Recent[Recipe, Standing] = Recent(NUMBERS_KEPT)
         self._spellings: Recent[int, dict[int, tuple[str, float]]] = Recent(SPELLINGS_KEPT)
@@ -104,8 +105,9 @@ class Space:
         """One for each recipe, in the order given."""
         found = {recipe: self._kept.get(recipe) for recipe in recipes}
         new = [recipe for recipe, standing in found.items() if standing is None]
-        for start in range(0, len(new), MEASURED_AT_ONCE):
-            some = new[start : start + MEASURED_AT_ONCE]
+        at_once = min(MEASURED_AT_ONCE, CELLS_AT_ONCE // (self._against.shape[1] + 1) + 1)
+        for start in range(0, len(new), at_once):
+            some = new[start : start + at_once]
             for recipe, standing in zip(some, self._measured(some), strict=True):
                 found[recipe] = standing
                 self._kept.put(recipe, standing, standing.size)
@@ -316,6 +318,18 @@ def _row(matrix: Any, row: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]
     """Its columns and its values."""
     own = slice(*matrix.indptr[row : row + 2])
     return matrix.indices[own].copy(), matrix.data[own].copy()
+
+
+def _narrow(matrix: Any) -> Any:
+    """The same with indices of 4 bytes: a week of a thousand papers a day is held in memory."""
+    indices, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+    return sparse.csr_array((matrix.data, indices, starts), shape=matrix.shape)
+
+
+def _ones_at(matrix: Any) -> Any:
+    """One wherever the matrix has a value, over the same indices."""
+    ones = np.ones(len(matrix.data))
+    return sparse.csr_array((ones, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def _dense(product: Any) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from papers.models import Entry, Paper
 from subscribers import schedule, signup, tokens, topics
-from subscribers.models import Interest, Subscriber
+from subscribers.models import Subscriber
 from subscribers.tokens import BadToken, Purpose
 from subscribers.views import bad_link, is_operator, private, reader_page
 
@@ -70,6 +70,7 @@ def onboarding(request: HttpRequest, subscriber: Subscriber, token: str) -> Http
         "subscriber": subscriber,
         "form": form,
         "topics": [topic.name for topic in subscriber.topics.all()],
+        "seeds": topics.missing_seeds(subscriber.interests.wanted()),
         "suggestions": _suggestions(),
         "chosen": _liked(subscriber),
         "content": rendering.unaddressed(
@@ -195,10 +196,10 @@ def _keep(form: OnboardingForm, subscriber: Subscriber) -> bool:
     """
     now = timezone.now()
     followed = {name.casefold() for name in subscriber.topics.values_list("name", flat=True)}
-    for name in form.cleaned_data["topics"]:
+    for line in form.cleaned_data["topics"]:
+        name, wish = topics.as_typed(line)
         if name.casefold() in followed:
             continue
-        wish = topics.Wish(Interest.Kind.TEXT, name)
         try:
             topics.add_topic(subscriber, name, [wish], now=now)
         except topics.TopicRefused:
@@ -219,7 +220,7 @@ def _tick(form: OnboardingForm, subscriber: Subscriber, *, now: datetime) -> Non
 
 def _suggestions() -> list[Paper]:
     """The most noticed papers of the newest editions, a page full."""
-    entries = Entry.objects.standing().select_related("paper")
+    entries = Entry.objects.standing().filter(is_trending=True).select_related("paper")
     newest = entries.order_by("-edition__day", "rank", "-paper__upvotes", "id")
     return list({entry.paper_id: entry.paper for entry in newest[:SUGGESTIONS]}.values())
 

@@ -7,8 +7,6 @@ of their ids, so that no paper slips into an edition while its number is given.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,8 +20,9 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils.translation import gettext as _
 
-from . import encoding, trending
-from .models import Edition, Entry, Fetch, Paper, Signal, Source, utc_day
+from . import encoding, storing, trending
+from .merging import has_votes
+from .models import Edition, Entry, Fetch, FetchQuerySet, Paper, Signal, Source, utc_day
 from .records import PaperRecord, one_line
 
 log = structlog.get_logger(__name__)
@@ -34,19 +33,14 @@ NOTE_MAX = 500
 NAME_MAX = 100
 CLOSER_MAX = 150
 MAX_POSITION = 32_767  # a small integer column
-_READ = (
-    "title", "abstract", "tldr", "authors", "organization", "categories", "keywords",
-    "published_at", "project_url", "code_url", "upvotes", "comments", "stars",
-)  # fmt: skip
-_MERGED = (*_READ, "withdrawn_at")
-_SHOWN_IN_MAIL = (
-    "title", "abstract", "tldr", "authors", "organization", "project_url", "code_url",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What one reading of a day held: papers seen, never seen before, changed by it."""
+    """What one reading held: papers in it, never seen before, changed by it.
+
+    Of a day's list, papers that it only mentions are not counted as seen.
+    """
 
     seen: int
     new: int
@@ -66,45 +60,47 @@ def record_day(
 
     `read_at` is when the source said so: votes follow the latest reading by that time, and an
     older one only fills what is empty. A closed edition never changes: a paper first seen for its
-    day afterwards is news in the next open edition, unless the day is backfill.
+    day afterwards is news in the next open edition, unless the day is backfill. Papers that the
+    list only mentions are in no edition by that.
     """
-    unique = {record.arxiv_id: record for record in reversed(records)}
-    if not unique:
+    if not records:
         return Recorded(seen=0, new=0, updated=0)
     with transaction.atomic():
         _lock()
-        merged = _merge(list(reversed(unique.values())), now=now, read_at=read_at)
-        _keep_signals(merged, read_at=read_at)
-        _place(merged, day, source=source, now=now, backfill=backfill)
-    return Recorded(
-        seen=len(merged),
-        new=sum(each.is_new for each in merged),
-        updated=sum(each.is_changed and not each.is_new for each in merged),
-    )
+        stored = storing.store(records, source=source.slug, now=now, read_at=read_at)
+        if listed := [each for each in stored if each.record.is_listed]:
+            _place(listed, day, source=source, now=now, backfill=backfill)
+    return _recorded(stored, seen=len(listed))
 
 
-def record_paper(record: PaperRecord, *, now: datetime) -> Paper:
-    """Stores one paper read by itself just now, with its votes; it is in no edition by that."""
+def record_papers(
+    records: Sequence[PaperRecord], *, source: Source, now: datetime, read_at: datetime
+) -> Recorded:
+    """Stores papers and their votes as `record_day` does; they are in no edition by that.
+
+    A record that is not listed improves a stored paper and makes none.
+    """
+    if not records:
+        return Recorded(seen=0, new=0, updated=0)
     with transaction.atomic():
         _lock()
-        merged = _merge([record], now=now, read_at=now)
-        _keep_signals(merged, read_at=now)
-    return merged[0].paper
+        stored = storing.store(records, source=source.slug, now=now, read_at=read_at)
+    return _recorded(stored, seen=len(stored))
 
 
 def close_due(now: datetime) -> list[Edition]:
     """Closes the editions whose time has come, oldest day first, and returns them.
 
     Day D closes at the first of (a) EDITION_QUIET_FROM_HOUR UTC of D or later, when nothing was
-    added for EDITION_QUIET_HOURS and the last reading did not fail, and (b) EDITION_CLOSE_HOUR
-    UTC of D+1, whatever failed; the failure is noted. An edition that grew meanwhile is left for
-    the next round.
+    added for EDITION_QUIET_HOURS and no source's last reading failed, and (b) EDITION_CLOSE_HOUR
+    UTC of D+1, whatever failed; the failures are noted. An edition that grew meanwhile is left
+    for the next round.
     """
     waiting = Edition.objects.open().filter(day__lte=utc_day(now)).order_by("day")
     closed = []
     for edition in waiting:
-        fetch = _last_fetch(edition.day, now)
-        if _is_due(edition, fetch, now) and (done := _close(edition, fetch, now)):
+        failures = _failures(edition.day, now)
+        if _is_due(edition, failures, now) and (done := _close(edition, failures, now)):
             closed.append(done)
     return closed
 
@@ -114,7 +110,7 @@ def close_now(edition: Edition, now: datetime, *, by: str) -> bool:
     next one. False where it is closed already, or grew at this very moment."""
     if not edition.is_open:
         return False
-    return _close(edition, _last_fetch(edition.day, now), now, by=by) is not None
+    return _close(edition, _failures(edition.day, now), now, by=by) is not None
 
 
 def make_news(days: Iterable[date]) -> None:
@@ -238,160 +234,117 @@ def _decide(rows: QuerySet[Entry], entry: Entry, event: str, **fields: Any) -> b
     return is_changed
 
 
-# -- papers --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    record: PaperRecord
-    paper: Paper
-    is_new: bool
-    is_stale: bool  # a later reading of it is known
-    is_changed: bool
-
-
-def _merge(records: Sequence[PaperRecord], *, now: datetime, read_at: datetime) -> list[_Merged]:
-    ids = [record.arxiv_id for record in records]
-    rows = Paper.objects.filter(arxiv_id__in=ids).order_by("id").select_for_update()
-    known = {paper.arxiv_id: paper for paper in rows}
-    latest = _latest_readings(known.values())
-    merged = []
-    for record in records:
-        paper = known.get(record.arxiv_id) or Paper(arxiv_id=record.arxiv_id, first_seen_at=now)
-        is_new, is_stale = paper.pk is None, latest.get(paper.pk, read_at) > read_at
-        is_changed = _apply(record, paper, now=now, is_stale=is_stale)
-        merged.append(_Merged(record, paper, is_new, is_stale, is_changed))
-    _save([each.paper for each in merged if each.is_changed])
-    return merged
-
-
-def _latest_readings(papers: Iterable[Paper]) -> dict[int, datetime]:
-    read = Signal.objects.filter(paper__in=papers).order_by().values_list("paper_id")
-    return dict(read.annotate(latest=Max("read_at")))
-
-
-def _apply(record: PaperRecord, paper: Paper, *, now: datetime, is_stale: bool) -> bool:
-    """Merges the record into the row; whether that changed it. What is empty erases nothing."""
-    before = [getattr(paper, name) for name in _MERGED]
-    text = paper.text
-    for name in _READ:
-        value = getattr(record, name)
-        if not _is_empty(value) and (_is_empty(getattr(paper, name)) or not is_stale):
-            setattr(paper, name, list(value) if isinstance(value, tuple) else value)
-    if record.withdrawn and paper.withdrawn_at is None:
-        paper.withdrawn_at = now
-    if paper.text != text:
-        paper.encoder, paper.vector = "", b""
-    paper.content_hash = _content_hash(paper)
-    return paper.pk is None or before != [getattr(paper, name) for name in _MERGED]
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or value in ("", [], ())
-
-
-def _content_hash(paper: Paper) -> str:
-    shown = json.dumps([getattr(paper, name) for name in _SHOWN_IN_MAIL])
-    return hashlib.blake2b(shown.encode(), digest_size=16).hexdigest()
-
-
-def _save(papers: Sequence[Paper]) -> None:
-    for paper in papers:
-        paper.pk = None  # the row is found by its arXiv id, and its key comes back
-    Paper.objects.bulk_create(
-        papers,
-        batch_size=BATCH,
-        update_conflicts=True,
-        unique_fields=["arxiv_id"],
-        update_fields=[*_MERGED, "content_hash", "encoder", "vector", "updated_at"],
-    )
-
-
-def _keep_signals(merged: Sequence[_Merged], *, read_at: datetime) -> None:
-    readings = [
-        Signal(
-            paper=each.paper,
-            read_at=read_at,
-            upvotes=each.record.upvotes,
-            comments=each.record.comments or 0,
-            stars=each.record.stars,
-        )
-        for each in merged
-        if each.record.upvotes is not None
-    ]
-    Signal.objects.bulk_create(readings, batch_size=BATCH, ignore_conflicts=True)
-
-
 # -- entries -------------------------------------------------------------------------------
 
 
+def _recorded(stored: Sequence[storing.Stored], *, seen: int) -> Recorded:
+    return Recorded(
+        seen=seen,
+        new=sum(each.is_new for each in stored),
+        updated=sum(each.is_changed for each in stored),
+    )
+
+
 def _place(
-    merged: Sequence[_Merged], day: date, *, source: Source, now: datetime, backfill: bool
+    listed: Sequence[storing.Stored], day: date, *, source: Source, now: datetime, backfill: bool
 ) -> None:
     edition, _made = Edition.objects.get_or_create(
         day=day, defaults={"is_backfill": backfill, "opened_at": now, "grew_at": now}
     )
     if edition.is_open:
-        _add(edition, merged, source=source, now=now)
-    elif not (backfill or edition.is_backfill) and (late := _without_entry(merged)):
+        _add(edition, listed, source=source, now=now)
+    elif not (backfill or edition.is_backfill) and (late := _never_placed(listed, source)):
         current, _made = Edition.objects.get_or_create(
             day=next_open_day(now), defaults={"opened_at": now, "grew_at": now}
         )
         _add(current, late, source=source, now=now)
 
 
-def _without_entry(merged: Sequence[_Merged]) -> list[_Merged]:
-    papers = [each.paper for each in merged]
-    placed = set(Entry.objects.filter(paper__in=papers).values_list("paper_id", flat=True))
-    return [each for each in merged if each.paper.pk not in placed]
+def _never_placed(listed: Sequence[storing.Stored], source: Source) -> list[storing.Stored]:
+    """Papers in no edition; for a source with votes, those that stand on no front page."""
+    entries = Entry.objects.filter(paper__in=[each.paper for each in listed])
+    if has_votes(source.slug):
+        entries = entries.filter(is_trending=True)
+    placed = set(entries.values_list("paper_id", flat=True))
+    return [each for each in listed if each.paper.pk not in placed]
 
 
-def _add(edition: Edition, merged: Sequence[_Merged], *, source: Source, now: datetime) -> None:
-    """Adds the papers that the edition lacks; those it has take their latest position."""
-    positions = dict(edition.entries.values_list("paper_id", "position"))
-    wanted = [
-        each
-        for each in merged
-        if each.paper.pk not in positions
-        or (positions[each.paper.pk] != each.record.position and not each.is_stale)
-    ]
+def _add(
+    edition: Edition, listed: Sequence[storing.Stored], *, source: Source, now: datetime
+) -> None:
+    """Adds the papers that the edition lacks; those it has take their latest position.
+
+    A source with votes takes over what another one had listed: it stands on the front page then.
+    """
+    known = {entry.paper_id: entry for entry in edition.entries.all()}
+    is_trending = has_votes(source.slug)
+    entries = []
+    for each in listed:
+        position = min(each.record.position, MAX_POSITION)
+        entry = known.get(each.paper.pk)
+        if entry is None:
+            entry = Entry(edition=edition, paper=each.paper, source=source, added_at=now)
+        elif not _moves(entry, position, is_trending=is_trending, is_stale=each.is_stale):
+            continue
+        elif entry.source_id is not None:  # what an editor added stays theirs
+            entry.source = source
+        entry.position, entry.is_trending = position, is_trending
+        entry.pk = None  # found by edition and paper
+        entries.append(entry)
     Entry.objects.bulk_create(
-        [
-            Entry(
-                edition=edition,
-                paper=each.paper,
-                source=source,
-                position=each.record.position,
-                added_at=now,
-            )
-            for each in wanted
-        ],
+        entries,
         batch_size=BATCH,
         update_conflicts=True,
         unique_fields=["edition", "paper"],
-        update_fields=["position"],
+        update_fields=["position", "source", "is_trending"],
     )
-    if any(each.paper.pk not in positions for each in wanted):
+    if any(each.paper.pk not in known for each in listed):
         Edition.objects.filter(pk=edition.pk).update(grew_at=now)
+
+
+def _moves(entry: Entry, position: int, *, is_trending: bool, is_stale: bool) -> bool:
+    if entry.is_trending != is_trending:
+        return is_trending
+    return entry.position != position and not is_stale
 
 
 # -- closing -------------------------------------------------------------------------------
 
 
-def _is_due(edition: Edition, fetch: Fetch | None, now: datetime) -> bool:
+def _is_due(edition: Edition, failures: Sequence[Fetch], now: datetime) -> bool:
     if now >= closes_by(edition.day):
         return True
     quiet_from = _at(edition.day, settings.EDITION_QUIET_FROM_HOUR)
     quiet_since = edition.grew_at + timedelta(hours=settings.EDITION_QUIET_HOURS)
-    return now >= max(quiet_from, quiet_since) and not _failed(fetch)
+    return now >= max(quiet_from, quiet_since) and not failures
 
 
-def _last_fetch(day: date, now: datetime) -> Fetch | None:
-    fetches = Fetch.objects.filter(day=day, started_at__lte=now)
-    return fetches.order_by("-started_at", "-id").first()
+def _failures(day: date, now: datetime) -> list[Fetch]:
+    """Of every source that is switched on, its last reading of that day if that failed.
+
+    An announcement is whole once it was read; a list that grows is so until it is read again.
+    """
+    failures = []
+    for source in Source.objects.filter(is_enabled=True):
+        readings = _readings(source, day, now)
+        last = readings.order_by("-started_at", "-id").first()
+        if last is None or last.status != Fetch.Status.FAILED:
+            continue
+        if has_votes(source.slug) or not readings.succeeded().exists():
+            last.source = source
+            failures.append(last)
+    return failures
 
 
-def _close(edition: Edition, fetch: Fetch | None, now: datetime, *, by: str = "") -> Edition | None:
+def _readings(source: Source, day: date, now: datetime) -> FetchQuerySet:
+    """Attempts at the day's list that have ended. A replay asked nobody."""
+    ended = source.fetches.filter(kind=Fetch.Kind.DAY, day=day, started_at__lte=now)
+    return ended.exclude(status=Fetch.Status.RUNNING).exclude(origin=Fetch.Origin.REPLAY)
+
+
+def _close(
+    edition: Edition, failures: Sequence[Fetch], now: datetime, *, by: str = ""
+) -> Edition | None:
     # Encoding takes its time, so it is done before the lock.
     paper_ids = sorted(edition.entries.values_list("paper_id", flat=True))
     encoding.encode_missing(paper_ids)
@@ -405,7 +358,7 @@ def _close(edition: Edition, fetch: Fetch | None, now: datetime, *, by: str = ""
         _rank(entries, edition.day, groups)
         highest = Edition.objects.aggregate(highest=Max("closed_seq"))["highest"]
         edition.closed_seq, edition.closed_at = (highest or 0) + 1, now
-        edition.closed_by, edition.note = one_line(by)[:CLOSER_MAX], _note(edition, fetch, now)
+        edition.closed_by, edition.note = one_line(by)[:CLOSER_MAX], _note(edition, failures, now)
         edition.save(update_fields=["closed_seq", "closed_at", "closed_by", "note"])
     log.info(
         "edition closed",
@@ -434,8 +387,10 @@ def _rank(entries: Sequence[Entry], day: date, groups: dict[int, int]) -> None:
 
 
 def _contenders(entries: Sequence[Entry], day: date) -> list[trending.Contender]:
+    """Votes count where a source with votes listed the paper in this edition."""
     readings: dict[int, list[trending.Reading]] = defaultdict(list)
-    signals = Signal.objects.filter(paper__in=[entry.paper_id for entry in entries])
+    trend = [entry.paper_id for entry in entries if entry.is_trending]
+    signals = Signal.objects.filter(paper__in=trend)
     for signal in signals.order_by("read_at"):
         readings[signal.paper_id].append(
             trending.Reading(signal.read_at, signal.upvotes, signal.comments, signal.stars)
@@ -455,29 +410,34 @@ def _contenders(entries: Sequence[Entry], day: date) -> list[trending.Contender]
 def _listed_from(
     readings: Sequence[trending.Reading], times: Sequence[datetime], day: date
 ) -> datetime:
-    """The last reading of the day that lacked the paper; its first hour if none did."""
+    """The last reading of the day that lacked the paper; its first hour if none did.
+
+    Others of the day may have been read long before it, as what is listed once more was.
+    """
     if not readings:
         return _at(day, 0)
     first = readings[0].read_at
+    begins = min(first, _at(day, 0))
     earlier = bisect_left(times, first)
-    return times[earlier - 1] if earlier else min(first, _at(day, 0))
+    return max(times[earlier - 1], begins) if earlier else begins
 
 
-def _note(edition: Edition, fetch: Fetch | None, now: datetime) -> str:
-    if fetch is not None and _failed(fetch):
-        error = fetch.error.partition("\n")[0]
-        return _("The last reading of this day failed: %(error)s") % {"error": error}
+def _note(edition: Edition, failures: Sequence[Fetch], now: datetime) -> str:
+    if failures:
+        text = _("The last reading of %(source)s failed: %(error)s")
+        return "\n".join(
+            text % {"source": fetch.source, "error": fetch.error.partition("\n")[0]}
+            for fetch in failures
+        )
     ended_at = _at(edition.day, 24)
-    read_after = Fetch.objects.succeeded().filter(
-        day=edition.day, started_at__gte=ended_at, started_at__lte=now
+    growing = [each for each in Source.objects.filter(is_enabled=True) if has_votes(each.slug)]
+    was_read_again = all(
+        _readings(source, edition.day, now).succeeded().filter(started_at__gte=ended_at).exists()
+        for source in growing
     )
-    if now >= ended_at and not read_after.exists():
+    if now >= ended_at and not was_read_again:
         return _("This day was not read again after it had ended.")
     return ""
-
-
-def _failed(fetch: Fetch | None) -> bool:
-    return fetch is not None and fetch.status == Fetch.Status.FAILED
 
 
 def _at(day: date, hour: int) -> datetime:

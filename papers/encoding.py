@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 
 import numpy as np
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 
 from .models import Paper, Vocabulary
 from .vectors import Bag, DocumentFrequencies, Encoder, WordEncoder, near_duplicates, term_id
@@ -38,10 +39,8 @@ def encode_missing(paper_ids: Sequence[int] | None = None) -> int:
         missing = missing.filter(id__in=paper_ids)
     encoded = 0
     while batch := list(missing.only("id", "title", "abstract")[:ENCODE_BATCH]):
-        for paper in batch:
-            paper.encoder, paper.vector = current.id, current.encode(paper.text)
-        Paper.objects.bulk_update(batch, ["encoder", "vector"], batch_size=100)
-        encoded += len(batch)
+        codes = {paper.pk: (paper.text, current.encode(paper.text)) for paper in batch}
+        encoded += _store(codes, current.id)
     return encoded
 
 
@@ -71,6 +70,20 @@ def fit(paper_ids: Iterable[int] | None = None) -> Vocabulary:
     return Vocabulary.objects.create(
         encoder=settings.ENCODER, documents=counted.documents, table=counted.to_bytes()
     )
+
+
+@transaction.atomic
+def _store(codes: Mapping[int, tuple[str, bytes]], encoder: str) -> int:
+    """codes: (text, its vector). A paper that says something else by now is left for another turn.
+
+    Rows are locked in the order in which a reading locks them.
+    """
+    rows = Paper.objects.filter(id__in=codes).order_by("id").select_for_update(no_key=True)
+    same = [paper for paper in rows.only("title", "abstract") if paper.text == codes[paper.pk][0]]
+    for paper in same:
+        paper.encoder, paper.vector = encoder, codes[paper.pk][1]
+    Paper.objects.bulk_update(same, ["encoder", "vector"], batch_size=100)
+    return len(same)
 
 
 @lru_cache(maxsize=1)

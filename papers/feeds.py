@@ -8,12 +8,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.feedgenerator import Atom1Feed
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page, require_safe
 
-from .models import Edition, Entry
+from . import front
+from .models import Edition, Entry, utc_day
 
 EDITIONS = 3
 
@@ -22,7 +24,7 @@ EDITIONS = 3
 @cache_control(public=True, max_age=600)
 @conditional_page
 def feed(request: HttpRequest) -> HttpResponse:
-    """Papers of the last three editions that closed as news, newest day first, best first."""
+    """The front pages of the last three editions that closed as news, newest day first."""
     atom = Atom1Feed(
         title=settings.SITE_NAME,
         link=_absolute(reverse("papers:home")),
@@ -31,8 +33,9 @@ def feed(request: HttpRequest) -> HttpResponse:
         feed_guid=_absolute(reverse("papers:feed")),
         language=settings.LANGUAGE_CODE,
     )
-    for edition in Edition.objects.news().order_by("-day")[:EDITIONS]:
-        for entry in edition.entries.ranked().select_related("paper").defer("paper__vector"):
+    news = front.with_front(Edition.objects.news(), utc_day(timezone.now()))
+    for edition in news.order_by("-day")[:EDITIONS]:
+        for entry in front.front(edition).entries:
             _add(atom, entry, edition)
     response = HttpResponse(content_type="application/atom+xml; charset=utf-8")
     atom.write(response, "utf-8")

@@ -40,36 +40,69 @@ class Source(models.Model):
 
 class FetchQuerySet(models.QuerySet["Fetch"]):
     def succeeded(self) -> Self:
-        return self.filter(status__in=[Fetch.Status.OK, Fetch.Status.EMPTY])
+        return self.filter(status__in=[Fetch.Status.OK, Fetch.Status.EMPTY, Fetch.Status.UNCHANGED])
 
 
 class Fetch(models.Model):
-    """One attempt to read a source for one UTC day."""
+    """One attempt to read a source: a UTC day's list, or what else `kind` says.
+
+    `reader` is who of the source's readers was believed, by its name in `papers.sources`; `note`
+    says what was odd about an attempt that succeeded all the same.
+    """
+
+    class Kind(models.TextChoices):
+        DAY = "day", _("a day’s list")
+        WEEK = "week", _("a week’s list")
+        MONTH = "month", _("a month’s list")
+        TRENDING = "trending", _("what trends")
+        LOOK_UP = "look_up", _("papers by their ids")
+        HARVEST = "harvest", _("a long range")
+        ENRICHMENT = "enrichment", _("numbers about stored papers")
 
     class Status(models.TextChoices):
         RUNNING = "running", _("running")
         OK = "ok", _("ok")
         EMPTY = "empty", _("empty list")
+        UNCHANGED = "unchanged", _("unchanged")
         FAILED = "failed", _("failed")
 
     class Origin(models.TextChoices):
         LIVE = "live", _("live")
         FILE = "file", _("from a file")
+        REPLAY = "replay", _("replayed")
 
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="fetches")
-    day = models.DateField()
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.DAY)
+    day = models.DateField(
+        help_text=_(
+            "The UTC day, or the first one of a longer period; else the day of the attempt."
+        )
+    )
     origin = models.CharField(max_length=8, choices=Origin, default=Origin.LIVE)
-    status = models.CharField(max_length=8, choices=Status, default=Status.RUNNING)
+    status = models.CharField(max_length=9, choices=Status, default=Status.RUNNING)
+    reader = models.CharField(max_length=40, blank=True)
     started_at = models.DateTimeField(default=timezone.now, db_index=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)
     pages = models.PositiveSmallIntegerField(default=0)
     papers_seen = models.PositiveIntegerField(default=0)
     papers_new = models.PositiveIntegerField(default=0)
+    papers_updated = models.PositiveIntegerField(default=0)
     papers_skipped = models.PositiveIntegerField(
         default=0, help_text=_("Items of the answer that could not be read; named in the error.")
     )
+    unknown_fields = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text=_("Fields that no reader knows, and how often they came."),
+    )
+    vanished_fields = models.JSONField(
+        default=list, blank=True, help_text=_("Fields that were expected, and that no item had.")
+    )
+    etag = models.CharField(max_length=200, blank=True)
+    last_modified = models.CharField(max_length=64, blank=True)
     error = models.TextField(blank=True)
+    note = models.TextField(blank=True)
 
     objects = FetchQuerySet.as_manager()
 
@@ -80,6 +113,116 @@ class Fetch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.day} {self.status}"
+
+
+class Answer(models.Model):
+    """What a source said, byte for byte, kept for ANSWER_RETENTION_DAYS so that rows can be rebuilt
+    from it when a reader has learnt to read more.
+    """
+
+    fetch = models.ForeignKey(Fetch, on_delete=models.CASCADE, related_name="answers")
+    number = models.PositiveIntegerField(help_text=_("Its place in the fetch, from 0."))
+    reader = models.CharField(max_length=40, help_text=_("Whose question it answers."))
+    url = models.CharField(
+        max_length=2000, help_text=_("What was asked, without the site and its password.")
+    )
+    received_at = models.DateTimeField(db_index=True)
+    size = models.PositiveIntegerField(help_text=_("Bytes before they were compressed."))
+    body = models.BinaryField(help_text=_("zlib (RFC 1950)"))
+
+    class Meta:
+        ordering = ["fetch", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["fetch", "number"], name="answer_once_a_place")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.fetch_id}/{self.number}"
+
+
+class Pace(models.Model):
+    """How often a host may be asked, by all processes and machines of this installation together.
+
+    Only `papers.pace` reads and writes it, by the database's clock.
+    """
+
+    host = models.CharField(
+        max_length=255,
+        unique=True,
+        help_text=_("A host, or “*.” and a site: then all of its hosts together."),
+    )
+    next_at = models.DateTimeField(
+        help_text=_("No request begins before; of a host that rests, when it asked for that.")
+    )
+    busy_until = models.DateTimeField(
+        null=True, blank=True, help_text=_("One request at a time: the lease of the one under way.")
+    )
+    cool_until = models.DateTimeField(
+        null=True, blank=True, help_text=_("The host asked for rest (429).")
+    )
+
+    def __str__(self) -> str:
+        return self.host
+
+
+class WantedPaper(models.Model):
+    """A paper that somebody named and that is not stored yet; looked up in batches."""
+
+    arxiv_id = models.CharField(max_length=32, unique=True)
+    asked_at = models.DateTimeField(default=timezone.now)
+    not_before = models.DateTimeField(default=timezone.now, db_index=True)
+    tries = models.PositiveSmallIntegerField(default=0)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["not_before", "id"]
+
+    def __str__(self) -> str:
+        return self.arxiv_id
+
+
+class WantedCategory(models.Model):
+    """An arXiv category that readers follow, so that it is read beside ARXIV_CATEGORIES."""
+
+    name = models.CharField(max_length=40, unique=True)
+    asked_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "wanted categories"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Harvest(models.Model):
+    """A long range that is read from end to end over many requests, and how far that has come.
+
+    token: what the source wants to be asked with next; empty before the first answer.
+    """
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="harvests")
+    name = models.CharField(
+        max_length=60, help_text=_("Which part of the source, e.g. an OAI set.")
+    )
+    since = models.DateField()
+    until = models.DateField()
+    token = models.TextField(blank=True)
+    papers = models.PositiveIntegerField(default=0, help_text=_("Read so far."))
+    papers_expected = models.PositiveIntegerField(null=True, blank=True)
+    began_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-began_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source", "name", "since", "until"], name="harvest_once_a_range"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.since}..{self.until}"
 
 
 class Vocabulary(models.Model):
@@ -125,6 +268,14 @@ class Paper(models.Model):
     upvotes = models.PositiveIntegerField(default=0)
     comments = models.PositiveIntegerField(default=0)
     stars = models.PositiveIntegerField(null=True, blank=True)
+    citations = models.PositiveIntegerField(null=True, blank=True)
+    version = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text=_("The highest version seen; what it says is newer.")
+    )
+    read_from = models.JSONField(
+        default=dict, blank=True, help_text=_("Field -> slug of the source whose word it is.")
+    )
+    enriched_at = models.DateTimeField(null=True, blank=True, db_index=True)
     withdrawn_at = models.DateTimeField(
         null=True, blank=True, db_index=True, help_text=_("When *we* learnt of the withdrawal.")
     )
@@ -140,7 +291,10 @@ class Paper(models.Model):
 
     class Meta:
         ordering = ["-first_seen_at", "-id"]
-        indexes = [models.Index(fields=["-first_seen_at", "-id"], name="paper_by_first_seen")]
+        indexes = [
+            models.Index(fields=["-first_seen_at", "-id"], name="paper_by_first_seen"),
+            models.Index(fields=["encoder", "-first_seen_at", "-id"], name="paper_by_encoder"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.arxiv_id} {self.title}"
@@ -164,6 +318,23 @@ class Paper(models.Model):
     @property
     def discussion_url(self) -> str:
         return f"https://huggingface.co/papers/{self.arxiv_id}"
+
+
+class Revision(models.Model):
+    """One field of a stored paper that a later, better reading changed. Votes are Signals."""
+
+    paper = models.ForeignKey(Paper, on_delete=models.CASCADE, related_name="revisions")
+    field = models.CharField(max_length=40)
+    source = models.CharField(max_length=40, help_text=_("Slug of the source that said so."))
+    at = models.DateTimeField()
+    before = models.TextField(blank=True)
+    after = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.paper_id} {self.field}"
 
 
 class Signal(models.Model):
@@ -251,9 +422,11 @@ class EntryQuerySet(models.QuerySet["Entry"]):
         return self.filter(paper__withdrawn_at__isnull=True, dropped_at__isnull=True)
 
     def ranked(self) -> Self:
-        """Trending rank first; entries of an open edition have none yet and follow by votes."""
+        """Trending rank first; entries of an open edition have none yet and follow by votes, those
+        that nobody votes on after all the others.
+        """
         return self.standing().order_by(
-            F("rank").asc(nulls_last=True), "-paper__upvotes", "position", "id"
+            F("rank").asc(nulls_last=True), "-is_trending", "-paper__upvotes", "position", "id"
         )
 
 
@@ -274,7 +447,10 @@ class Entry(models.Model):
         related_name="entries",
         help_text=_("Empty: an editor added it."),
     )
-    position = models.PositiveSmallIntegerField(help_text=_("Place in the source's list, from 1."))
+    position = models.PositiveSmallIntegerField(help_text=_("Place in its source’s list, from 1."))
+    is_trending = models.BooleanField(
+        default=True, help_text=_("It stands on the front page: a source with votes listed it.")
+    )
     score = models.FloatField(null=True, blank=True, help_text=_("Trending score, 0 to 1."))
     rank = models.PositiveSmallIntegerField(null=True, blank=True, help_text=_("Trending rank."))
     group = models.PositiveSmallIntegerField(

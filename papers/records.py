@@ -7,13 +7,17 @@ it is not escaped, that is the templates' work.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 MAX_URL_LENGTH = 500
+MAX_TEXT_LENGTH = 20_000  # arXiv takes abstracts of 1,920 characters
+MAX_NAMES = 10_000  # the longest list of authors on arXiv has about 5,000
 MAX_COUNT = 2_147_483_647  # what a database's integer column holds
+ENOUGH_TO_MISS = 5  # items without a field, before it counts as gone
 
 # Control characters and lone surrogates, which XML, PostgreSQL or UTF-8 refuse, and the
 # direction overrides with which a title could rewrite the line it stands in.
@@ -35,8 +39,11 @@ _OLD_ID = re.compile(r"([a-z]+(?:-[a-z]+)?)(?:\.[a-z]{2})?/(\d{7})", re.ASCII)
 class PaperRecord:
     """One paper as one reading of a source showed it.
 
-    `upvotes` and `comments` are None where the source did not say, which is not zero.
-    `position` is the place in the source's list, from 1.
+    `upvotes`, `comments`, `citations` and `version` are None where the source did not say, which
+    is not zero. `position` is the place in the source's list, from 1. Without `is_listed` the
+    source only mentions it, as a replacement: it may improve a stored paper, and is nobody's news.
+    Without `is_dated` it does not say when the paper appeared: `published_at` is a bound, which
+    fills what is empty and corrects nothing.
     """
 
     arxiv_id: str
@@ -55,16 +62,33 @@ class PaperRecord:
     upvotes: int | None = None
     comments: int | None = None
     stars: int | None = None
+    citations: int | None = None
+    version: int | None = None
     withdrawn: bool = False
+    is_listed: bool = True
+    is_dated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One answer: what could be read, what could not, and how many items there were."""
+    """One answer: what could be read, what could not, and how many items there were.
+
+    next_url: where the list goes on, as far as this answer tells; empty at its end.
+    day: the UTC day, or the first one of the period, that the answer says it is of; None where it
+    does not say.
+    expected: how many items there are on all pages, where the answer says so.
+    unknown: fields that the reader does not know -> in how many items they came.
+    vanished: fields that were expected, and that no item had, of at least ENOUGH_TO_MISS.
+    """
 
     records: tuple[PaperRecord, ...]
     problems: tuple[str, ...]
     size: int
+    next_url: str = ""
+    day: date | None = None
+    expected: int | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    vanished: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +168,5 @@ def count(value: Any) -> int | None:
 
 
 def _printable(value: Any) -> str:
-    return _UNPRINTABLE.sub("", value) if isinstance(value, str) else ""
+    """What is longer than any text may be is cut."""
+    return _UNPRINTABLE.sub("", value[:MAX_TEXT_LENGTH]) if isinstance(value, str) else ""

@@ -5,9 +5,19 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from . import fetching
+from . import enriching, fetching, wanted
 
 
 @shared_task(name="papers.fetch_due")
 def fetch_due() -> None:
     fetching.fetch_due(timezone.now())
+
+
+@shared_task(name="papers.look_up_wanted")
+def look_up_wanted() -> None:
+    wanted.look_up_due(timezone.now())
+
+
+@shared_task(name="papers.enrich")
+def enrich() -> None:
+    enriching.enrich_due(timezone.now())

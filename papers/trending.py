@@ -47,8 +47,10 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
+    """score: None where nobody has counted votes."""
+
     paper_id: int
-    score: float
+    score: float | None
     rank: int
 
 
@@ -61,18 +63,25 @@ def score(votes: int, hours: float) -> float:
 
 
 def rank(contenders: Sequence[Contender]) -> list[Placed]:
-    """All of them, best first, ranked from 1. The order they are given in does not matter."""
-    placed = sorted((_sort_key(contender), contender.paper_id) for contender in contenders)
+    """All of them, best first, ranked from 1. The order they are given in does not matter.
+
+    Those without a reading come after all the others, as the source has them.
+    """
+    counted = [contender for contender in contenders if contender.readings]
+    silent = [contender for contender in contenders if not contender.readings]
+    scored = sorted((_sort_key(each), each.paper_id) for each in counted)
+    order = [(paper_id, -key[0]) for key, paper_id in scored]
+    rest = sorted((each.position, each.paper_id) for each in silent)
     return [
-        Placed(paper_id, score=-key[0], rank=number)
-        for number, (key, paper_id) in enumerate(placed, start=1)
+        Placed(paper_id, score, rank)
+        for rank, (paper_id, score) in enumerate(
+            [*order, *((paper_id, None) for _position, paper_id in rest)], start=1
+        )
     ]
 
 
 def _sort_key(contender: Contender) -> tuple[float, int, int]:
-    latest = max(contender.readings, key=lambda reading: reading.read_at, default=None)
-    if latest is None:
-        return 0.0, 0, contender.position
+    latest = max(contender.readings, key=lambda reading: reading.read_at)
     hours = (latest.read_at - contender.listed_from).total_seconds() / 3600
     # Rounded, so that stars decide where the votes say the same.
     return -round(score(latest.upvotes, hours), 4), -(latest.stars or 0), contender.position

@@ -41,6 +41,7 @@ register_converter(PaperIdConverter, "paper_id")
 urlpatterns = [
     path("", views.home, name="home"),
     path("<day:day>/", views.day, name="day"),
+    path("<day:day>/all/", views.day_list, name="day_list"),
     path("papers/<paper_id:paper_id>/", views.paper, name="paper"),
     path("search/", views.search, name="search"),
     path("feed.xml", feeds.feed, name="feed"),

@@ -31,6 +31,8 @@ WORD = re.compile(r"[^\W_]+(?:\+\+|#)?")
 # Between the words of a pair: the end of a clause, or words of their own (learning for robots).
 BREAK = re.compile(r"[.,:;!?()]|\s\w|\w\s")
 
+COMPARED_AT_ONCE = 250
+
 # English function words. A longer list, or one of what every abstract says, cost accuracy.
 STOP_WORDS = frozenset(
     re.findall(
@@ -243,10 +245,24 @@ def unit_rows(matrix: Any) -> Any:
 
 
 def near_duplicates(matrix: Any, *, at_least: float = 0.6) -> list[list[int]]:
-    """Groups of rows linked by a cosine of `at_least`; only groups of two and more."""
-    similar = sparse.csr_array(matrix @ matrix.T)
-    similar.data[similar.data < at_least] = 0
-    similar.eliminate_zeros()
-    count, labels = sparse.csgraph.connected_components(similar, directed=False)
+    """Groups of rows linked by a cosine of `at_least`; only groups of two and more.
+
+    Rows are compared some at a time: nearly every two texts share a word, and so the whole product
+    of some thousand is large.
+    """
+    starts = range(0, matrix.shape[0], COMPARED_AT_ONCE)
+    blocks = [
+        _links(matrix[start : start + COMPARED_AT_ONCE], matrix, at_least) for start in starts
+    ]
+    if not blocks:
+        return []
+    count, labels = sparse.csgraph.connected_components(sparse.vstack(blocks), directed=False)
     groups = [np.flatnonzero(labels == label).tolist() for label in range(count)]
     return [group for group in groups if len(group) > 1]
+
+
+def _links(rows: Any, matrix: Any, at_least: float) -> Any:
+    similar = sparse.csr_array(rows @ matrix.T)
+    similar.data[similar.data < at_least] = 0
+    similar.eliminate_zeros()
+    return similar

@@ -6,28 +6,31 @@ from datetime import date
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Min, QuerySet
+from django.core.paginator import InvalidPage
+from django.db.models import Min
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from . import editions
+from . import editions, front
 from . import search as paper_search
-from .models import Edition, Entry, Paper, utc_day
+from .models import Edition, Paper, utc_day
 from .records import arxiv_id
 
 SEARCH_LIMIT = 50
+MAX_CATEGORY_LENGTH = 40
 _shared_for_a_minute = cache_control(public=True, max_age=60)
 
 
 @require_safe
 @_shared_for_a_minute
 def home(request: HttpRequest) -> HttpResponse:
-    """Today's edition so far; before there is any, the newest that has papers."""
+    """Today's edition so far; before anything trends in it, the newest of the week that does."""
     today = utc_day(timezone.now())
-    edition = Edition.objects.filled().filter(day__lte=today).first()
+    past = Edition.objects.filled().filter(day__lte=today)
+    edition = front.with_front(past, today).first()
     shown_day = edition.day if edition else None
     return render(request, "papers/home.html", _context(edition, shown_day, today))
 
@@ -41,6 +44,20 @@ def day(request: HttpRequest, day: date) -> HttpResponse:
     if edition is None and not _is_within_range(day, today):
         raise Http404
     return render(request, "papers/day.html", _context(edition, day, today))
+
+
+@require_safe
+@_shared_for_a_minute
+def day_list(request: HttpRequest, day: date) -> HttpResponse:
+    """All that a day's edition holds, a page at a time, or what is in one arXiv category."""
+    edition = get_object_or_404(Edition.objects.filled(), day=day)
+    category = request.GET.get("category", "")[:MAX_CATEGORY_LENGTH]
+    try:
+        found = front.listing(edition, category=category, page=int(request.GET.get("page", "1")))
+    except (InvalidPage, ValueError):
+        raise Http404 from None
+    context = {"edition": edition, "category": category, "listing": found, "page": found.page}
+    return render(request, "papers/list.html", context)
 
 
 @require_safe
@@ -72,19 +89,17 @@ def site(request: HttpRequest) -> dict[str, Any]:
 
 def _context(edition: Edition | None, day: date | None, today: date) -> dict[str, Any]:
     previous, following = editions.neighbours(day) if day else (None, None)
+    shown = front.front(edition) if edition else front.Front()
     return {
         "edition": edition,
         "day": day,
         "is_today_open": edition is not None and edition.is_open and edition.day == today,
         "is_incomplete": edition is not None and bool(edition.note),
-        "entries": _entries(edition) if edition else [],
+        "front": shown,
+        "entries": shown.entries,
         "previous": previous,
         "next": following,
     }
-
-
-def _entries(edition: Edition) -> QuerySet[Entry]:
-    return edition.entries.ranked().select_related("paper").defer("paper__vector")
 
 
 def _is_within_range(day: date, today: date) -> bool:

@@ -1,4 +1,6 @@
-"""arXiv's categories and their names, to be suggested: https://arxiv.org/category_taxonomy."""
+"""arXiv's categories and their names, to be suggested and to be read:
+https://arxiv.org/category_taxonomy.
+"""
 
 NAMES = {
     "astro-ph.CO": "Cosmology and Nongalactic Astrophysics",
@@ -157,3 +159,10 @@ NAMES = {
     "stat.OT": "Other Statistics",
     "stat.TH": "Statistics Theory",
 }
+
+
+def within(name: str) -> list[str]:
+    """The categories that a name stands for: itself, or an archive's; none where arXiv has none."""
+    if name in NAMES:
+        return [name]
+    return [each for each in NAMES if each.startswith(f"{name}.")]

@@ -17,11 +17,12 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from papers.records import arxiv_id, one_line
+from papers.records import one_line
 
 from . import schedule
+from .categories import within
 from .models import Interest, Subscriber
-from .topics import INTERESTS_MAX, Wish
+from .topics import INTERESTS_MAX, Wish, seed_id
 
 VALUE_MAX = 500
 PAUSE_MAX = timedelta(days=366)
@@ -334,18 +335,22 @@ def _category(line: str) -> str:
     """arXiv's own spelling: two-letter classes are upper case (cs.CL), longer ones lower."""
     if match := _CATEGORY.fullmatch(line.lower()):
         archive, subject = match.groups()
-        if subject is None:
-            return archive
-        return f"{archive}.{subject.upper() if len(subject) == 2 else subject}"
+        name = archive if subject is None else f"{archive}.{_spelt(subject)}"
+        if within(name):
+            return name
     raise ValidationError(
         gettext("“%(line)s” is not an arXiv category. They look like cs.CL or hep-th."),
         params={"line": line[:60]},
     )
 
 
+def _spelt(subject: str) -> str:
+    return subject.upper() if len(subject) == 2 else subject
+
+
 def _seed_paper(line: str) -> str:
     try:
-        return arxiv_id(line)
+        return seed_id(line)
     except ValueError:
         raise ValidationError(
             gettext("“%(line)s” is not an arXiv paper. Give an id such as 1706.03762, or a link."),

@@ -338,6 +338,14 @@ class Interest(models.Model):
 
     class Meta:
         ordering = ["id"]
+        indexes = [
+            # Seed papers that are not stored yet: few of many, and looked at every minute.
+            models.Index(
+                fields=["value"],
+                name="interest_seed_waiting",
+                condition=Q(kind="paper", paper__isnull=True),
+            )
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(is_muted=True, topic__isnull=True)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from . import mail
+from . import mail, topics
 
 
 @shared_task(name="subscribers.send_service_mails")
 def send_service_mails() -> int:
     return mail.send_due(timezone.now())
+
+
+@shared_task(name="subscribers.pass_on_wishes")
+def pass_on_wishes() -> None:
+    topics.pass_on_wishes(timezone.now())

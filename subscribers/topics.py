@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 
-from papers.models import Paper
+from papers import wanted
+from papers.models import Paper, WantedPaper
+from papers.records import arxiv_id
 
+from .categories import within
 from .models import Interest, Subscriber, Topic
 
 TOPICS_MAX = 20
 INTERESTS_MAX = 200
+MOST_WANTED = 1000  # told anew at a time
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,78 @@ def set_muted(subscriber: Subscriber, wishes: Sequence[Wish], *, now: datetime) 
 
 
 def link_seed_papers(now: datetime) -> int:
-    """Seed papers known by id alone get their paper once it is stored; how many did."""
-    stored = Paper.objects.filter(arxiv_id=OuterRef("value"))
-    waiting = Interest.objects.filter(kind=Interest.Kind.PAPER, paper__isnull=True)
-    return waiting.filter(Exists(stored)).update(paper=Subquery(stored.values("pk")[:1]))
+    """Seed papers known by id alone get their paper once it is stored; how many did. What nobody
+    names any more is not looked up any longer.
+
+    Every minute, so first what waits is counted out, by its own index; seldom is any of it stored.
+    """
+    # One statement: a topic's seeds and its word of them are saved together.
+    named = _waiting().filter(value=OuterRef("arxiv_id"))
+    WantedPaper.objects.exclude(Exists(named)).delete()
+    ids = list(_waiting().order_by().values_list("value", flat=True).distinct())
+    found = [
+        each
+        for start in range(0, len(ids), BATCH)
+        for each in Paper.objects.filter(arxiv_id__in=ids[start : start + BATCH])
+        .order_by()
+        .values_list("arxiv_id", "pk")
+    ]
+    return sum(_waiting().filter(value=arxiv_id).update(paper=pk) for arxiv_id, pk in found)
+
+
+def pass_on_wishes(now: datetime) -> None:
+    """The arXiv categories to be read become those that readers follow, beside the setting's.
+
+    Saving a topic adds its own at once; this takes away what only those follow who have left, and
+    adds what was saved without a word, seed papers too that nobody looks up.
+    """
+    staying = Interest.objects.wanted().exclude(subscriber__state=Subscriber.State.UNSUBSCRIBED)
+    chosen = staying.filter(kind=Interest.Kind.CATEGORY)
+    names = chosen.order_by().values_list("value", flat=True).distinct()
+    followed = {category for name in names for category in within(name)}
+    wanted.follow(followed, now)
+    wanted.unfollow(followed, before=now)
+    known = WantedPaper.objects.filter(arxiv_id=OuterRef("value"))
+    unasked = _waiting().exclude(Exists(known)).order_by().values_list("value", flat=True)
+    wanted.want(unasked.distinct()[:MOST_WANTED], now)
+
+
+def with_papers(interests: QuerySet[Interest]) -> QuerySet[Interest]:
+    """Each with its seed paper's title, or with `look_up`: `waiting` while a seed is looked up,
+    `unknown` where arXiv said that there is no such paper, empty for all else.
+    """
+    unknown = WantedPaper.objects.filter(arxiv_id=OuterRef("value"), tries__gt=0)
+    is_missing = Q(kind=Interest.Kind.PAPER, paper__isnull=True)
+    shown = interests.select_related("paper").defer("paper__vector", "paper__abstract")
+    return shown.annotate(
+        look_up=Case(
+            When(is_missing & Q(Exists(unknown)), then=Value("unknown")),
+            When(is_missing, then=Value("waiting")),
+            default=Value(""),
+        )
+    )
+
+
+def missing_seeds(interests: QuerySet[Interest]) -> QuerySet[Interest]:
+    """Those whose paper is not stored, with `look_up`."""
+    return with_papers(interests.filter(kind=Interest.Kind.PAPER, paper__isnull=True))
+
+
+def as_typed(line: str) -> tuple[str, Wish]:
+    """A topic's name and the one wish in it, of a line: a paper's id or link, else words."""
+    try:
+        seed = seed_id(line)
+    except ValueError:
+        return line, Wish(Interest.Kind.TEXT, line)
+    return seed, Wish(Interest.Kind.PAPER, seed)
+
+
+def seed_id(line: str) -> str:
+    """The canonical id in an id or a link. Raises ValueError, also where no paper's is as long."""
+    seed = arxiv_id(line)
+    if len(seed) > (Paper._meta.get_field("arxiv_id").max_length or 0):
+        raise ValueError(f"too long for an arXiv id: {seed[:80]!r}")
+    return seed
 
 
 def wishes_of(interests: Iterable[Interest]) -> list[Wish]:
@@ -99,6 +172,19 @@ def _replace(topic: Topic, wishes: Sequence[Wish], now: datetime) -> None:
         for wish in _unique(wishes)
         if wish not in kept
     )
+    _pass_on(wishes, papers, now)
+
+
+def _pass_on(wishes: Sequence[Wish], stored: Mapping[str, int], now: datetime) -> None:
+    """Leaves word of what has to be read or looked up. Nobody waits for that."""
+    seeds = {wish.value for wish in wishes if wish.kind == Interest.Kind.PAPER}
+    names = [wish.value for wish in wishes if wish.kind == Interest.Kind.CATEGORY]
+    wanted.want(seeds.difference(stored), now)
+    wanted.follow({category for name in names for category in within(name)}, now)
+
+
+def _waiting() -> QuerySet[Interest]:
+    return Interest.objects.filter(kind=Interest.Kind.PAPER, paper__isnull=True)
 
 
 def _drop_all_but(interests: Iterable[Interest], wishes: Sequence[Wish]) -> set[Wish]:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
+from django.db.models import Prefetch
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import get_object_or_404, redirect, render
@@ -41,7 +42,7 @@ from .forms import (
     TopicForm,
 )
 from .mail import CONFIRM_LINK_DAYS, bound_subject, unsubscribe_url
-from .models import ConsentEvent, Subscriber, Topic, address_hash
+from .models import ConsentEvent, Interest, Subscriber, Topic, address_hash
 from .tokens import BadToken, ExpiredToken, Purpose
 from .transports import outbox
 
@@ -294,7 +295,12 @@ def topic(request: HttpRequest, subscriber: Subscriber, token: str, pk: int) -> 
             form.add_error("name", gettext("You have another topic of that name."))
         else:
             return _saved(token, "topic")
-    context = {"token": token, "form": form, "topic": found}
+    context = {
+        "token": token,
+        "form": form,
+        "topic": found,
+        "seeds": topics.missing_seeds(found.interests.all()),
+    }
     return render(request, "subscribers/topic.html", context)
 
 
@@ -444,7 +450,9 @@ def _preferences_page(
         "unsubscribe_url": unsubscribe_url(subscriber, timezone.now()),
         "is_active": subscriber.state == Subscriber.State.ACTIVE,
         "is_paused": subscriber.is_paused(today),
-        "topics": subscriber.topics.prefetch_related("interests"),
+        "topics": subscriber.topics.prefetch_related(
+            Prefetch("interests", queryset=topics.with_papers(Interest.objects.all()))
+        ),
         "saved": request.GET.get("saved", ""),
         "has_errors": bool(forms),
         "preferences_form": PreferencesForm(initial=PreferencesForm.initial_of(subscriber)),

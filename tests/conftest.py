@@ -19,6 +19,13 @@ settings.WHITENOISE_AUTOREFRESH = True
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What asks for no database is `pure`: another one tells nothing new of it."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if not (item.get_closest_marker("django_db") or fixtures & {"db", "transactional_db"}):
+        item.add_marker("pure")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits for real processes begins first, so that the others run meanwhile."""

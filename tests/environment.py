@@ -13,7 +13,8 @@ OWN = {
     "MAIL_FROM", "LIST_ID", "WAKE_TASK", "HUGGINGFACE_TOKEN", "PORT", "TRUST_PROXY", "LOG_LEVEL",
     "LOG_FORMAT", "METRICS_TOKEN", "WEB_BIND", "WEB_WORKERS", "WEB_THREADS",
     "FALLBACK_EMAIL_URL", "FALLBACK_EMAIL_BACKEND", "MAIL_PER_SECOND", "MAIL_PER_DAY",
-    "MAIL_WARMUP_FROM", "MAIL_WARMUP_FIRST_DAY", "MAIL_WARMUP_GROWTH",
+    "MAIL_WARMUP_FROM", "MAIL_WARMUP_FIRST_DAY", "MAIL_WARMUP_GROWTH", "ARXIV_CATEGORIES",
+    "SEMANTIC_SCHOLAR_KEY", "ANSWER_RETENTION_DAYS", "PUBLIC_ENTRIES",
 }  # fmt: skip
 
 # A shell that starts us in the background has us ignore Ctrl-C, and so whatever we start.
@@ -29,7 +30,17 @@ os.environ |= {
     "SUPPRESSION_KEY": "tests-only-" + "s" * 50,
     "SITE_URL": "http://paperround.test",
     "POSTAL_ADDRESS": "Paperround, 1 Test Street, 12345 Testville",
-    "HUGGINGFACE_URL": "http://127.0.0.1:9",  # discard: nothing answers unless a test starts it
+    # discard: nothing answers unless a test starts it
+    **dict.fromkeys(
+        [
+            "HUGGINGFACE_URL",
+            "ARXIV_URL",
+            "ARXIV_FEED_URL",
+            "ARXIV_OAI_URL",
+            "SEMANTIC_SCHOLAR_URL",
+        ],
+        "http://127.0.0.1:9",
+    ),
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }

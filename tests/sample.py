@@ -25,7 +25,7 @@ DIGEST_UUID = UUID("0d0d0d0d-0000-4000-8000-000000000001")
 
 
 def records() -> list[PaperRecord]:
-    return list(HuggingFace("").parse(FILE.read_bytes()).records)
+    return list(HuggingFace({}).parse(FILE.read_bytes(), "").records)
 
 
 def publish(day: date, papers: Sequence[PaperRecord]) -> Edition:
@@ -35,7 +35,7 @@ def publish(day: date, papers: Sequence[PaperRecord]) -> Edition:
     editions.record_day(
         day,
         papers,
-        source=Source.objects.get(),
+        source=Source.objects.get(slug="huggingface"),
         now=evening,
         read_at=evening,
         backfill=False,

@@ -39,7 +39,7 @@ def public(settings: Any) -> Any:
 @pytest.fixture
 def source() -> Source:
     fetching.ensure_sources()
-    return Source.objects.get()
+    return Source.objects.get(slug="huggingface")
 
 
 def line(subject: str) -> tuple[str, str]:

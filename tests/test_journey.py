@@ -241,7 +241,7 @@ def papers_come_out(number: int) -> None:
     editions.record_day(
         now.date(),
         [record(position, *text) for position, text in enumerate(texts, start=1)],
-        source=Source.objects.get(),
+        source=Source.objects.get(slug="huggingface"),
         now=now,
         read_at=now,
         backfill=False,

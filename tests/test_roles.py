@@ -21,7 +21,16 @@ from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, r
 from digest import assembly, roles, sending
 from digest.admin import showing
 from digest.models import DeliveryEvent, Digest, Feedback, Heartbeat
-from papers.models import Fetch, Signal, Source, Vocabulary
+from papers.models import (
+    Fetch,
+    Harvest,
+    Revision,
+    Signal,
+    Source,
+    Vocabulary,
+    WantedCategory,
+    WantedPaper,
+)
 from subscribers import flow
 from subscribers.models import (
     ConsentEvent,
@@ -79,8 +88,16 @@ def rows(transport) -> dict[type[Model], Model]:
     TransportState.objects.create(name="smtp", error="cannot connect", error_at=DUE)
     Signal.objects.get_or_create(paper=papers[0], read_at=DUE, defaults={"upvotes": 3})
     Suppression.objects.create(address_hash=address_hash("ben@example.org"), reason="operator")
-    Fetch.objects.create(source=Source.objects.get(), day=edition.day, started_at=DUE)
+    Fetch.objects.create(
+        source=Source.objects.get(slug="huggingface"), day=edition.day, started_at=DUE
+    )
     Vocabulary.objects.get_or_create(encoder="test-1", defaults={"documents": 1, "table": b""})
+    Revision.objects.create(paper=papers[0], field="title", source="arxiv", at=DUE)
+    WantedPaper.objects.create(arxiv_id="2611.99999")
+    WantedCategory.objects.create(name="math.CO")
+    Harvest.objects.create(
+        source=Source.objects.get(slug="huggingface"), name="cs", since=SUNDAY, until=SUNDAY
+    )
     found = {model: model._default_manager.first() for model in shown_models()}
     assert all(found.values()), found
     return found

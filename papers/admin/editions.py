@@ -30,6 +30,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import editions, fetching
+from ..client import Client, FetchError
 from ..confirming import ActionsOnPage, Question, ask
 from ..forms import AddPaperForm, PickForm
 from ..listing import LongList
@@ -40,7 +41,9 @@ ROWS = 100  # of an edition's entries, a page
 MOST_FETCHES = 5  # in one go
 
 # As readers see them; `EntryQuerySet.ranked` is the same without what they do not see.
-_BY_RANK = (F("rank").asc(nulls_last=True), "-paper__upvotes", "position", "id")
+_BY_RANK = (
+    F("rank").asc(nulls_last=True), "-is_trending", "-paper__upvotes", "position", "id",
+)  # fmt: skip
 _DROPPED = Q(dropped_at__isnull=False)
 _WITHDRAWN = Q(paper__withdrawn_at__isnull=False)
 _PICKED = Q(picked_by__gt="")
@@ -135,7 +138,7 @@ class EditionAdmin(ReadOnly, ActionsOnPage, admin.ModelAdmin):
                 form.add_error("paper", str(error))
             except editions.EditorError as error:
                 form.add_error(None, str(error))
-            except fetching.FetchError as error:
+            except FetchError as error:
                 text = gettext("The paper could not be looked up: %(error)s.")
                 form.add_error("paper", text % {"error": error})
             else:
@@ -221,10 +224,8 @@ class EditionAdmin(ReadOnly, ActionsOnPage, admin.ModelAdmin):
 
     @admin.action(description=_("Fetch this day now"), permissions=["fetch"])
     def fetch_day(self, request: HttpRequest, queryset: QuerySet[Edition]) -> HttpResponse | None:
-        clients = {
-            source: fetching.Client(patience_seconds=0)
-            for source in Source.objects.filter(is_enabled=True)
-        }
+        lists = Source.objects.filter(is_enabled=True).exclude(slug__in=fetching.WITHOUT_LISTS)
+        clients = {source: Client(patience_seconds=0) for source in lists}
         return ask(
             self,
             request,
@@ -495,7 +496,7 @@ def _fetch(
     model_admin: EditionAdmin,
     request: HttpRequest,
     edition: Edition,
-    clients: Mapping[Source, fetching.Client],
+    clients: Mapping[Source, Client],
 ) -> bool:
     """Asks every source once, since somebody waits; a message says what each answered.
 

@@ -1,23 +1,28 @@
-"""Sources with their health, and every attempt to read them."""
+"""Sources with their health, and every attempt to read them with what was answered."""
 
 from __future__ import annotations
 
+import zlib
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from .. import wanted
 from ..confirming import ActionsOnPage, Question, ask
-from ..freshness import Freshness, freshness
+from ..freshness import Freshness, freshness, hosts
 from ..listing import LongList
-from ..models import Fetch, Source
+from ..models import Answer, Fetch, Pace, Source
 from .reading import ReadOnly
 
 
@@ -27,14 +32,10 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
         "name", "health", "last_attempt", "last_success", "last_papers", "failures", "next_fetch",
     ]  # fmt: skip
     actions = ["fetch_now"]
-    fieldsets = [
-        (None, {"fields": ["name", "slug", "is_enabled", "next_fetch_at"]}),
-        (
-            _("Health"),
-            {"fields": ["health", "last_attempt", "last_success", "last_papers", "failures"]},
-        ),
+    readonly_fields = [
+        "slug", "health", "last_attempt", "last_success", "last_papers", "failures", "fields_seen",
+        "odd", "categories", "pace", "fetches",
     ]  # fmt: skip
-    readonly_fields = ["slug", "health", "last_attempt", "last_success", "last_papers", "failures"]
 
     class Media:
         css = {"all": ["papers/editor.css"]}
@@ -42,6 +43,15 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A source is a parser, and its setting, found by its slug: code makes the row."""
         return False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Source | None = None) -> list[Any]:
+        asked = ["categories", "pace"] if obj is not None and obj.slug == "arxiv" else ["pace"]
+        state = ["health", "odd", "last_attempt", "last_success", "last_papers", "failures"]
+        return [
+            (None, {"fields": ["name", "slug", "is_enabled", "next_fetch_at"]}),
+            (_("Health"), {"fields": [*state, "fields_seen", "fetches"]}),
+            (_("What is asked"), {"fields": asked}),
+        ]
 
     @admin.display(description=_("health"))
     def health(self, source: Source) -> str:
@@ -52,7 +62,8 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
         fetch = source.fetches.first()
         if fetch is None:
             return gettext("none yet")
-        return f"{_minute(fetch.started_at)}, {fetch.get_status_display()}"
+        kind = [] if fetch.kind == Fetch.Kind.DAY else [fetch.get_kind_display()]
+        return ", ".join([_minute(fetch.started_at), *kind, fetch.get_status_display()])
 
     @admin.display(description=_("last success"))
     def last_success(self, source: Source) -> str:
@@ -73,6 +84,32 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
     @admin.display(description=_("failures since"))
     def failures(self, source: Source) -> int:
         return _found(source).failures
+
+    @admin.display(description=_("fields"))
+    def fields_seen(self, source: Source) -> str:
+        found = _found(source)
+        context = {"vanished": found.vanished, "unknown": found.unknown}
+        return render_to_string("admin/source_fields.html", context)
+
+    @admin.display(description=_("what was odd"))
+    def odd(self, source: Source) -> str:
+        """Of the last success, in the words of whoever said it."""
+        return _found(source).note or gettext("Nothing.")
+
+    @admin.display(description=_("categories"))
+    def categories(self, source: Source) -> str:
+        return ", ".join(wanted.categories())
+
+    @admin.display(description=_("pace"))
+    def pace(self, source: Source) -> str:
+        own, now = hosts(source), timezone.now()
+        rows = [row for row in Pace.objects.order_by("host") if _is_of(row, own)]
+        context = {"hosts": [(row.host, _standing(row, now)) for row in rows]}
+        return render_to_string("admin/source_pace.html", context)
+
+    @admin.display(description=_("attempts"))
+    def fetches(self, source: Source) -> str:
+        return render_to_string("admin/source_fetches.html", {"source": source})
 
     @admin.display(description=_("next fetch"), ordering="next_fetch_at")
     def next_fetch(self, source: Source) -> str:
@@ -104,29 +141,104 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
 @admin.register(Fetch)
 class FetchAdmin(ReadOnly, LongList, admin.ModelAdmin):
     list_display = [
-        "started", "day", "status", "papers_seen", "papers_new", "papers_skipped", "duration",
-        "first_error", "source",
+        "started", "of", "by", "status", "said", "papers", "duration",
     ]  # fmt: skip
-    list_filter = ["status", "origin", "source"]
+    list_filter = ["status", "kind", "origin", "source"]
     list_select_related = ["source"]
-    search_fields = ["error"]
+    search_fields = ["error", "note"]
     fieldsets = [
-        (None, {"fields": ["source", "day", "origin", "status"]}),
+        (None, {"fields": ["source", "kind", "day", "origin", "status", "believed"]}),
         (_("When"), {"fields": ["started_at", "finished_at", "duration"]}),
         (
             _("What came"),
-            {"fields": ["http_status", "pages", "papers_seen", "papers_new", "papers_skipped"]},
+            {
+                "fields": [
+                    "http_status", "pages", "papers_seen", "papers_new", "papers_updated",
+                    "papers_skipped", "fields_seen", "answers",
+                ],
+            },
         ),
-        (_("What went wrong"), {"fields": ["whole_error"]}),
+        (_("What went wrong"), {"fields": ["whole_error", "whole_note"]}),
+    ]  # fmt: skip
+    readonly_fields = [
+        "believed",
+        "duration",
+        "fields_seen",
+        "answers",
+        "whole_error",
+        "whole_note",
     ]
-    readonly_fields = ["duration", "whole_error"]
 
     class Media:
         css = {"all": ["papers/editor.css"]}
 
+    def get_urls(self) -> list[URLPattern]:
+        raw = self.admin_site.admin_view(self.answer_view)
+        own = path("<int:pk>/answers/<int:number>/", raw, name="papers_fetch_answer")
+        return [own, *super().get_urls()]
+
+    def answer_view(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
+        """The answer as it came, to be saved as a file. It is foreign: no browser may read it as
+        a page, whatever is in it."""
+        if not request.user.has_perm("papers.view_answer"):
+            raise PermissionDenied
+        answer = get_object_or_404(Answer, fetch=pk, number=number)
+        response = HttpResponse(zlib.decompress(answer.body), content_type="text/plain")
+        response["Content-Disposition"] = f'attachment; filename="fetch-{pk}-{number}.txt"'
+        response["X-Content-Type-Options"] = "nosniff"
+        response["Content-Security-Policy"] = "sandbox; default-src 'none'"
+        return response
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if (fetch := kwargs.get("obj")) is not None:
+            fetch.may_read_answers = request.user.has_perm("papers.view_answer")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description=_("reader"), ordering="reader")
+    def believed(self, fetch: Fetch) -> str:
+        return fetch.reader or gettext("not noted")
+
+    @admin.display(description=_("fields"))
+    def fields_seen(self, fetch: Fetch) -> str:
+        context = {"vanished": fetch.vanished_fields, "unknown": fetch.unknown_fields}
+        return render_to_string("admin/source_fields.html", context)
+
+    @admin.display(description=_("answers"))
+    def answers(self, fetch: Fetch) -> str:
+        context = {
+            "fetch": fetch,
+            "answers": fetch.answers.defer("body").order_by("number"),
+            "may_read": getattr(fetch, "may_read_answers", False),
+        }
+        return render_to_string("admin/source_answers.html", context)
+
     @admin.display(description=_("started"), ordering="started_at")
     def started(self, fetch: Fetch) -> str:
         return _minute(fetch.started_at)
+
+    @admin.display(description=_("what"), ordering="day")
+    def of(self, fetch: Fetch) -> str:
+        if fetch.kind in (Fetch.Kind.DAY, Fetch.Kind.WEEK, Fetch.Kind.MONTH):
+            day = date_format(fetch.day, "Y-m-d")
+            return day if fetch.kind == Fetch.Kind.DAY else f"{fetch.get_kind_display()}, {day}"
+        return str(fetch.get_kind_display())
+
+    @admin.display(description=_("by"), ordering="reader")
+    def by(self, fetch: Fetch) -> str:
+        """The reader's name begins with the source's."""
+        return fetch.reader or fetch.source.slug
+
+    @admin.display(description=_("papers"), ordering="papers_seen")
+    def papers(self, fetch: Fetch) -> str:
+        counted = [
+            (fetch.papers_new, gettext("%(count)d new")),
+            (fetch.papers_updated, gettext("%(count)d changed")),
+            (fetch.papers_skipped, gettext("%(count)d unreadable")),
+        ]
+        parts = [text % {"count": count} for count, text in counted if count]
+        return f"{fetch.papers_seen} ({', '.join(parts)})" if parts else f"{fetch.papers_seen}"
 
     @admin.display(description=_("duration"))
     def duration(self, fetch: Fetch) -> str:
@@ -134,14 +246,17 @@ class FetchAdmin(ReadOnly, LongList, admin.ModelAdmin):
             return gettext("not finished")
         return _seconds(fetch.finished_at - fetch.started_at)
 
-    @admin.display(description=_("error"))
-    def first_error(self, fetch: Fetch) -> str:
-        return fetch.error.partition("\n")[0][:100]
+    @admin.display(description=_("error or note"))
+    def said(self, fetch: Fetch) -> str:
+        return (fetch.error or fetch.note).partition("\n")[0][:100]
 
     @admin.display(description=_("error"))
     def whole_error(self, fetch: Fetch) -> str:
-        lines = fetch.error.splitlines()
-        return render_to_string("admin/source_error.html", {"lines": lines})
+        return render_to_string("admin/source_error.html", {"lines": fetch.error.splitlines()})
+
+    @admin.display(description=_("note"))
+    def whole_note(self, fetch: Fetch) -> str:
+        return render_to_string("admin/source_error.html", {"lines": fetch.note.splitlines()})
 
 
 def _found(source: Source) -> Freshness:
@@ -151,6 +266,19 @@ def _found(source: Source) -> Freshness:
         kept["freshness"] = freshness(source, timezone.now())
     found: Freshness = kept["freshness"]
     return found
+
+
+def _is_of(row: Pace, own: set[str]) -> bool:
+    """Whether the row is a host's own, or that of the site to which the host belongs."""
+    return any(row.host == host or f"*.{host}".endswith(row.host[1:]) for host in own)
+
+
+def _standing(row: Pace, now: datetime) -> str:
+    if row.cool_until is not None and row.cool_until > now:
+        return gettext("it asked for rest until %(until)s") % {"until": _minute(row.cool_until)}
+    if row.busy_until is not None and row.busy_until > now:
+        return gettext("a request is under way")
+    return gettext("it may be asked")
 
 
 def _make_due(source: Source, answers: dict[str, Any]) -> bool:

@@ -1,190 +1,104 @@
-"""Hugging Face Daily Papers: `GET /api/daily_papers?date=…`, archives of its answers, one paper.
-
-Its fields came and went twenty times in two years: unknown ones are ignored, and all but an id,
-a title and a date may be absent.
-"""
+"""Hugging Face Daily Papers by its API: `GET /api/daily_papers`, and one paper by its id."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from datetime import date, datetime
-from typing import Any
-from urllib.parse import quote, urlencode
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from papers.records import (
-    PaperRecord,
-    Parsed,
-    SavedDay,
-    SourceFormatError,
-    arxiv_id,
-    count,
-    moment,
-    one_line,
-    paragraphs,
-    web_url,
-)
+from papers.records import Parsed, SavedDay, SourceFormatError
+from papers.sources.huggingface_archive import read_file
+from papers.sources.huggingface_entry import shown
+from papers.sources.huggingface_list import read_entries, read_json
+from papers.sources.protocol import View
 
-MAX_NAME_LENGTH = 200
-MAX_POSITION = 32_767  # a small integer column
+MOST_ITEMS = 5_000  # one answer has 100; a mirror may forget its limit, garbage has no end
 
 
 class HuggingFace:
+    """Pages are asked for until one is short: the API tells no total. What trends has no end; its
+    first page is enough.
+
+    It refuses the 53rd week of a year. That one is read by its days: the fragment of the address,
+    which is never sent, says so, and next_url leads on to the Sunday.
+    """
+
+    name: ClassVar[str] = "huggingface"
+    settings: ClassVar[tuple[str, ...]] = ("HUGGINGFACE_URL",)
+    views: ClassVar[frozenset[View]] = frozenset(View)
+    pace_seconds: ClassVar[float] = 0.0
+    accept: ClassVar[str] = "application/json"
+    most_ids: ClassVar[int] = 1
     page_size = 100  # the most it gives; its own default of 50 cuts long days
 
-    def __init__(self, base_url: str) -> None:
-        self.base_url = base_url
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.base_url = config.get("HUGGINGFACE_URL", "")
 
-    def url_for(self, day: date, page: int) -> str:
-        query = {"date": day.isoformat(), "limit": self.page_size, "p": page}
-        return f"{self.base_url}/api/daily_papers?{urlencode(query)}"
+    def url_for(self, day: date, view: View = View.DAY) -> str:
+        iso = day.isocalendar()
+        if view is View.WEEK and iso.week == 53:
+            monday = date.fromisocalendar(iso.year, iso.week, 1)
+            return f"{self._page(date=monday.isoformat())}#{iso.year}-W53"
+        asked = {
+            View.DAY: {"date": day.isoformat()},
+            View.WEEK: {"week": f"{iso.year}-W{iso.week:02}"},
+            View.MONTH: {"month": day.isoformat()[:7]},
+            View.TRENDING: {"sort": "trending"},
+        }
+        return self._page(**asked[view])
 
-    def parse(self, body: bytes) -> Parsed:
-        """A JSON list of entries, bare or wrapped as the archive's lines are."""
-        answer = _json(body)
+    def parse(self, body: bytes, url: str) -> Parsed:
+        """A JSON list of entries."""
+        answer = read_json(body)
         if not isinstance(answer, list):
-            raise SourceFormatError(f"a list was expected, there came {_shown(answer)}")
-        return _parsed(answer)
+            raise SourceFormatError(f"a list was expected, there came {shown(answer)}")
+        if len(answer) > MOST_ITEMS:
+            raise SourceFormatError(f"a list of {len(answer)} items")
+        parsed = read_entries(answer, _view(url))
+        return replace(parsed, next_url=self._next_url(url, parsed.size))
 
-    def url_for_paper(self, arxiv_id: str) -> str:
-        return f"{self.base_url}/api/papers/{quote(arxiv_id)}"
+    def url_for_papers(self, arxiv_ids: Sequence[str]) -> str:
+        return f"{self.base_url}/api/papers/{quote(arxiv_ids[0])}"
 
-    def parse_paper(self, body: bytes) -> PaperRecord:
+    def parse_papers(self, body: bytes, url: str) -> Parsed:
         """An entry's inner object without the outer one; it does not say how many comments."""
-        try:
-            return _record(_json(body), position=1)
-        except ValueError as error:
-            raise SourceFormatError(f"no paper: {error}") from None
+        answer = read_json(body)
+        parsed = read_entries([answer])
+        if parsed.problems:
+            raise SourceFormatError(f"no paper: {shown(answer)}")
+        return replace(parsed, day=None)
 
     def parse_file(self, body: bytes) -> list[SavedDay]:
-        """A saved answer is one day; an archive is JSON lines of {date, captured_at, entry}.
+        return read_file(body)
 
-        Lines of an archive that belong to no day are the problems of a last day of None.
-        """
-        if not body.lstrip().startswith(b"["):
-            return _archive(body)
-        parsed = self.parse(body)
-        listed_on = {record.listed_at and record.listed_at.date() for record in parsed.records}
-        return [SavedDay(listed_on.pop() if len(listed_on) == 1 else None, None, parsed)]
+    def _page(self, **query: str) -> str:
+        asked = urlencode(query | {"limit": self.page_size, "p": 0})
+        return f"{self.base_url}/api/daily_papers?{asked}"
 
-
-def _archive(body: bytes) -> list[SavedDay]:
-    items: dict[date, list[Any]] = {}
-    read_at: dict[date, datetime] = {}
-    problems: list[str] = []
-    for number, line in enumerate(body.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            item = _json(line)
-            day = _day(item)
-        except SourceFormatError as error:
-            problems.append(f"line {number}: {error}")
-            continue
-        items.setdefault(day, []).append(item)
-        if captured_at := moment(item.get("captured_at")):
-            read_at[day] = max(read_at.get(day, captured_at), captured_at)
-    if not items:
-        no_list = "it is no list of papers, nor JSON lines with a date each"
-        raise SourceFormatError(f"{no_list} ({problems[0]})" if problems else "it is empty")
-    days = [SavedDay(day, read_at.get(day), _parsed(items[day])) for day in items]
-    if problems:
-        days.append(SavedDay(None, None, Parsed((), tuple(problems), len(problems))))
-    return days
+    def _next_url(self, url: str, size: int) -> str:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        if size >= self.page_size and _view(url) is not View.TRENDING:
+            query["p"] = str(int(query.get("p", 0)) + 1)
+        elif parts.fragment and not _is_sunday(query["date"]):
+            tomorrow = date.fromisoformat(query["date"]) + timedelta(days=1)
+            query |= {"date": tomorrow.isoformat(), "p": "0"}
+        else:
+            return ""
+        return parts._replace(query=urlencode(query)).geturl()
 
 
-def _day(item: Any) -> date:
-    try:
-        return date.fromisoformat(item["date"])
-    except (TypeError, KeyError, ValueError):
-        raise SourceFormatError(f"no line with a date, but {_shown(item)}") from None
+def _view(url: str) -> View:
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if parts.fragment or "week" in query:
+        return View.WEEK
+    if "month" in query:
+        return View.MONTH
+    return View.TRENDING if "sort" in query else View.DAY
 
 
-def _parsed(items: Sequence[Any]) -> Parsed:
-    records: list[PaperRecord] = []
-    problems: list[str] = []
-    for number, item in enumerate(items, start=1):
-        entry, position = _unwrapped(item, number)
-        try:
-            records.append(_record(entry, position=position))
-        except ValueError as error:
-            problems.append(f"entry {number}: {error}")
-    return Parsed(tuple(records), tuple(problems), len(items))
-
-
-def _unwrapped(item: Any, number: int) -> tuple[Any, int]:
-    """The entry and its place, out of a line of the archive if it is one."""
-    if not isinstance(item, dict) or "entry" not in item:
-        return item, number
-    return item["entry"], min(count(item.get("rank")) or number, MAX_POSITION)
-
-
-def _record(entry: Any, *, position: int) -> PaperRecord:
-    """Raises ValueError where it is no paper: without an id, a title or any date."""
-    outer = _object(entry)
-    paper = _object(outer.get("paper", outer))
-    if not one_line(paper.get("id")):
-        raise ValueError(f"without an id: {_shown(entry)}")
-    paper_id = arxiv_id(one_line(paper["id"]))
-    title = one_line(paper.get("title")) or one_line(outer.get("title"))
-    # The outer publishedAt is New York clock time written with a Z: the last resort.
-    listed_at = moment(paper.get("submittedOnDailyAt"))
-    published_at = moment(paper.get("publishedAt")) or listed_at or moment(outer.get("publishedAt"))
-    if not title or published_at is None:
-        raise ValueError(f"{paper_id} without a {'date' if title else 'title'}")
-    return PaperRecord(
-        arxiv_id=paper_id,
-        title=title,
-        abstract=paragraphs(paper.get("summary")) or paragraphs(outer.get("summary")),
-        tldr=one_line(paper.get("ai_summary")),
-        authors=_names(paper.get("authors")),
-        organization=_organization(paper) or _organization(outer),
-        keywords=_words(paper.get("ai_keywords")),
-        published_at=published_at,
-        listed_at=listed_at,
-        project_url=web_url(paper.get("projectPage")),
-        code_url=web_url(paper.get("githubRepo")),
-        upvotes=count(paper.get("upvotes")),
-        comments=count(outer.get("numComments")),
-        stars=count(paper.get("githubStars")),
-        withdrawn=bool(paper.get("withdrawnAt")),
-        position=position,
-    )
-
-
-def _names(authors: Any) -> tuple[str, ...]:
-    """The authors in order. `hidden` ones too: they hide their profile, they wrote the paper."""
-    found = (_object(author).get("name") for author in _list(authors))
-    names = (one_line(name)[:MAX_NAME_LENGTH] for name in found)
-    return tuple(name for name in names if name)
-
-
-def _organization(holder: dict[str, Any]) -> str:
-    organization = _object(holder.get("organization"))
-    name = one_line(organization.get("fullname")) or one_line(organization.get("name"))
-    return name[:MAX_NAME_LENGTH]
-
-
-def _words(values: Any) -> tuple[str, ...]:
-    words = (one_line(value)[:MAX_NAME_LENGTH] for value in _list(values))
-    return tuple(dict.fromkeys(word for word in words if word))
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        start = body[:80].decode("utf-8", "replace")
-        raise SourceFormatError(f"no JSON: {one_line(start)!r}") from None
-
-
-def _shown(value: Any) -> str:
-    return one_line(json.dumps(value, ensure_ascii=False))[:120]
+def _is_sunday(day: str) -> bool:
+    return date.fromisoformat(day).weekday() == 6

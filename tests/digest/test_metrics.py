@@ -167,7 +167,7 @@ def test_the_newest_edition_and_its_source_are_told(client):
     make_edition(SUNDAY - timedelta(days=1), [make_paper()])
     edition = make_edition(SUNDAY, [make_paper() for _ in range(4)])
     edition.entries.filter(position=1).update(dropped_at=NOW)
-    source = Source.objects.get()
+    source = Source.objects.get(slug="huggingface")
     at = NOW - timedelta(minutes=10)
     Fetch.objects.create(
         source=source, day=NOW.date(), status="ok", papers_seen=30, started_at=at, finished_at=at

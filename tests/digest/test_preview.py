@@ -86,7 +86,7 @@ def test_todays_open_edition_can_be_looked_at_by_its_votes_so_far(preview):
         Entry.objects.create(
             edition=today,
             paper=make_paper(f"With {upvotes}", upvotes=upvotes),
-            source=Source.objects.get(),
+            source=Source.objects.get(slug="huggingface"),
             position=1,
             added_at=DUE - timedelta(hours=2),
         )

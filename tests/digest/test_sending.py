@@ -726,7 +726,7 @@ def _start(command: str, environment: dict[str, str], *arguments: str) -> subpro
     )
 
 
-def _wait_until(condition, *, seconds: float = 15) -> None:
+def _wait_until(condition, *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the worker did not come so far"

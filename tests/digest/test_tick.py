@@ -91,9 +91,38 @@ def test_a_round_reads_the_sources_unless_told_not_to(db, monkeypatch, transport
         return [Fetch(status=Fetch.Status.OK), Fetch(status=Fetch.Status.FAILED)]
 
     monkeypatch.setattr(fetching, "fetch_due", fetch_due)
-    assert run("tick", "--now", DUE.isoformat()).startswith("fetched 1, failed 1\n")
+    assert run("tick", "--now", DUE.isoformat()).endswith("fetched 1, failed 1\n")
     run("tick", "--now", DUE.isoformat(), "--no-fetch")
     assert asked == [DUE]
+
+
+def test_mails_leave_before_a_source_is_asked(reader, transport, monkeypatch):
+    left = []
+
+    def fetch_due(now):
+        left.append(len(transport.accepted))
+        raise RuntimeError("never heard of such a source")
+
+    monkeypatch.setattr(fetching, "fetch_due", fetch_due)
+    with pytest.raises(RuntimeError):
+        run("tick", "--now", DUE.isoformat())
+    assert left == [1]
+
+
+def test_what_goes_through_all_readers_is_done_once_an_hour(db, transport, monkeypatch):
+    swept = []
+    monkeypatch.setattr(topics, "pass_on_wishes", swept.append)
+    monkeypatch.setattr(fetching, "fetch_due", lambda now: [])
+    for minute in range(60):
+        run("tick", "--now", (DUE + timedelta(minutes=minute)).isoformat())
+    assert len(swept) == 1
+
+
+def test_a_round_that_was_asked_to_stop_asks_no_source(reader, transport, monkeypatch):
+    monkeypatch.setattr(fetching, "fetch_due", lambda now: pytest.fail("asked"))
+    transport.before = lambda messages: signal.raise_signal(signal.SIGINT)
+    run("tick", "--now", DUE.isoformat())
+    assert len(transport.accepted) == 1
 
 
 def test_a_step_that_fails_is_named_and_stops_no_other(reader, transport, monkeypatch, caplog):

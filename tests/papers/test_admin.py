@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from datetime import date, timedelta
 
 import pytest
@@ -10,7 +11,19 @@ from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 from papers import editions
-from papers.models import Edition, Entry, Fetch, Paper, Source
+from papers.models import (
+    Answer,
+    Edition,
+    Entry,
+    Fetch,
+    Harvest,
+    Pace,
+    Paper,
+    Revision,
+    Source,
+    WantedCategory,
+    WantedPaper,
+)
 from tests.factories import make_edition, make_paper
 from tests.fakes.source_server import entry as listed
 from tests.fakes.source_server import paper
@@ -50,9 +63,8 @@ def closed(source) -> Edition:
 
 @pytest.fixture
 def open_edition(source) -> Edition:
-    editions.record_day(
-        MONDAY, [record(1), record(2)], source=source, now=NOW, read_at=NOW, backfill=False
-    )
+    records = [record(90_000 + place, position=place) for place in (1, 2)]  # no make_paper's
+    editions.record_day(MONDAY, records, source=source, now=NOW, read_at=NOW, backfill=False)
     return Edition.objects.get(day=MONDAY)
 
 
@@ -90,6 +102,17 @@ def said(response) -> str:
     return " ".join(str(message) for message in response.context["messages"])
 
 
+def revised(stored: Paper, **fields) -> Revision:
+    facts = {"field": "title", "source": "arxiv", "at": NOW, "before": "Old", "after": NASTY}
+    return Revision.objects.create(paper=stored, **facts | fields)
+
+
+def shown(response, field: str) -> str:
+    """What a row's page says of a field."""
+    found = soup(response).select_one(f".field-{field} .readonly, .field-{field} div.readonly")
+    return " ".join(found.get_text(" ").split())
+
+
 def history(edition: Edition) -> list[str]:
     log = LogEntry.objects.filter(object_id=edition.pk, content_type__model="edition")
     return [each.get_change_message() for each in log.order_by("id")]
@@ -99,10 +122,18 @@ def history(edition: Edition) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "model", ["source", "fetch", "paper", "signal", "edition", "entry", "vocabulary"]
-)
+    "model",
+    [
+        "source", "fetch", "paper", "signal", "edition", "entry", "vocabulary", "revision",
+        "wantedpaper", "wantedcategory", "harvest",
+    ],
+)  # fmt: skip
 def test_every_model_has_its_list_search_and_page(operator, open_edition, source, model):
     Fetch.objects.create(source=source, day=MONDAY, status="failed", error="HTTP 503")
+    revised(Paper.objects.first())
+    WantedPaper.objects.create(arxiv_id="cs/9901001")
+    WantedCategory.objects.create(name="math.CO")
+    Harvest.objects.create(source=source, name="cs", since=MONDAY, until=MONDAY)
     assert operator.get(f"/admin/papers/{model}/?q=x").status_code == 200
     page = operator.get(f"/admin/papers/{model}/")
     assert page.status_code == 200
@@ -122,7 +153,7 @@ def test_what_machines_wrote_is_shown_and_not_edited(operator, closed):
         assert "deletelink" not in page
 
 
-@pytest.mark.parametrize("model", ["fetch", "paper", "signal", "entry"])
+@pytest.mark.parametrize("model", ["fetch", "paper", "signal", "entry", "revision", "wantedpaper"])
 def test_lists_that_grow_never_count_a_whole_table(operator, open_edition, model):
     page = operator.get(f"/admin/papers/{model}/")
 
@@ -417,7 +448,7 @@ def test_only_an_open_edition_has_the_button(operator, closed, open_edition):
 
 
 def test_a_day_is_fetched_at_once_and_the_answer_is_told(operator, open_edition, server):
-    server.list_papers("2026-11-23", [listed(1), listed(2), listed(3)])
+    server.list_papers("2026-11-23", [listed(90_001), listed(90_002), listed(90_003)])
 
     answer = act(operator, "edition", "fetch_day", [open_edition])
 
@@ -445,7 +476,7 @@ def test_one_bad_day_does_not_keep_the_next_from_being_fetched(
     operator, open_edition, closed, server
 ):
     server.answer_once("2026-11-23", b"<html>")
-    server.list_papers("2026-11-22", [listed(5)])
+    server.list_papers("2026-11-22", [listed(90_005, day="2026-11-22")])
 
     answer = act(operator, "edition", "fetch_day", [open_edition, closed])
 
@@ -462,7 +493,7 @@ def test_more_than_five_days_are_not_fetched_at_once(operator, source, server):
 
 def test_fetching_a_backfilled_day_makes_no_news(operator, source, server):
     old = make_edition(MONDAY - timedelta(days=90), [make_paper()], is_backfill=True)
-    server.list_papers(old.day.isoformat(), [listed(5)])
+    server.list_papers(f"{old.day}", [listed(90_005, day=f"{old.day}")])
 
     act(operator, "edition", "fetch_day", [old])
 
@@ -591,3 +622,187 @@ def test_a_fetchs_page_shows_its_whole_error_and_how_long_it_took(operator, sour
         "entry 2: <i>without</i> a title",
     ]
     assert page.select_one(".field-duration .readonly").get_text() == "2.5 s"
+
+
+# -- answers -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def answered(source) -> Fetch:
+    fetch = Fetch.objects.create(
+        source=source, day=MONDAY, status="ok", reader="huggingface_page", pages=1, papers_seen=40,
+        papers_updated=3, note="huggingface: HTTP 503 <b>", vanished_fields=["paper.upvotes"],
+        unknown_fields={"paper.<i>mood</i>": 40},
+    )  # fmt: skip
+    Answer.objects.create(
+        fetch=fetch, number=0, reader="huggingface_page", url="/papers?date=2026-11-23&<b>",
+        received_at=NOW, size=2048, body=zlib.compress(NASTY.encode()),
+    )  # fmt: skip
+    return fetch
+
+
+def test_an_attempt_says_who_was_believed_what_was_odd_and_what_is_kept(operator, answered):
+    page = operator.get(f"/admin/papers/fetch/{answered.pk}/change/")
+
+    assert shown(page, "believed") == "huggingface_page"
+    assert shown(page, "whole_note") == "huggingface: HTTP 503 <b>"
+    assert "no item: paper.upvotes." in shown(page, "fields_seen")
+    assert "1 field that nobody reads yet paper.<i>mood</i> in 40 items" in shown(
+        page, "fields_seen"
+    )
+    (row,) = soup(page).select(".answers tbody tr")
+    assert row.get_text("|", strip=True) == (
+        "0|2026-11-23 12:00:00|huggingface_page|2.0\xa0KB|/papers?date=2026-11-23&<b>"
+    )
+    assert row.a["href"] == f"/admin/papers/fetch/{answered.pk}/answers/0/"
+
+
+def test_an_answer_is_a_file_to_save_and_never_a_page(operator, answered):
+    response = operator.get(f"/admin/papers/fetch/{answered.pk}/answers/0/")
+
+    assert response.content.decode() == NASTY
+    assert response["Content-Type"] == "text/plain"
+    assert response["Content-Disposition"] == f'attachment; filename="fetch-{answered.pk}-0.txt"'
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in response["Content-Security-Policy"]
+    assert operator.get(f"/admin/papers/fetch/{answered.pk}/answers/1/").status_code == 404
+
+
+def test_answers_are_for_staff_who_may_see_them(client, answered):
+    url = f"/admin/papers/fetch/{answered.pk}/answers/0/"
+    assert client.get(url).status_code == 302  # to the login
+
+    staff_with(client, "view_fetch")
+    assert client.get(url).status_code == 403
+    page = client.get(f"/admin/papers/fetch/{answered.pk}/change/")
+    assert soup(page).select_one(".answers tbody td a") is None
+
+    User.objects.get().user_permissions.add(Permission.objects.get(codename="view_answer"))
+    assert client.get(url).status_code == 200
+
+
+def test_a_long_list_of_attempts_reads_no_answer_and_takes_few_queries(
+    operator, answered, django_assert_max_num_queries
+):
+    Fetch.objects.bulk_create(
+        Fetch(source=answered.source, day=MONDAY, kind="look_up", note="note") for _ in range(150)
+    )
+    operator.get("/admin/papers/fetch/")
+    with django_assert_max_num_queries(8) as seen:
+        assert operator.get("/admin/papers/fetch/").status_code == 200
+    assert not [each for each in seen.captured_queries if "papers_answer" in each["sql"]]
+
+
+# -- the page of a source ------------------------------------------------------------------
+
+
+def test_a_source_says_what_is_asked_of_which_host_and_who_rests(operator, settings):
+    settings.ARXIV_CATEGORIES = ["cs.LG"]
+    settings.ARXIV_URL = "https://export.arxiv.org"
+    WantedCategory.objects.create(name="math.CO")
+    arxiv = Source.objects.create(slug="arxiv", name="arXiv")
+    for host in ("*.arxiv.org", "export.arxiv.org", "huggingface.co", "arxiv.org.example.org"):
+        Pace.objects.create(host=host, next_at=NOW)
+    Pace.objects.filter(host="export.arxiv.org").update(cool_until=NOW + timedelta(hours=2))
+    Pace.objects.filter(host="*.arxiv.org").update(busy_until=NOW + timedelta(seconds=9))
+
+    page = operator.get(f"/admin/papers/source/{arxiv.pk}/change/")
+
+    assert shown(page, "categories") == "cs.LG, math.CO"
+    assert shown(page, "pace") == (
+        "*.arxiv.org : a request is under way "
+        "export.arxiv.org : it asked for rest until 2026-11-23 14:00"
+    )
+    assert "It asked for rest until 23 November, 14:00 UTC." in shown(page, "health")
+    links = [each["href"] for each in soup(page).select(".field-fetches a")]
+    assert [operator.get(link).status_code for link in links] == [200, 200]
+
+
+def test_a_source_that_changed_says_so(operator, answered):
+    Source.objects.update(next_fetch_at=NOW + timedelta(minutes=5))
+
+    page = operator.get(f"/admin/papers/source/{answered.source_id}/change/")
+
+    assert soup(page).select_one(".health").get_text() == "changed"
+    assert shown(page, "odd") == "huggingface: HTTP 503 <b>"
+    assert "paper.upvotes" in shown(page, "fields_seen")
+    assert soup(page).select_one(".field-categories") is None
+
+
+# -- who said what -------------------------------------------------------------------------
+
+
+def test_a_paper_tells_whose_word_each_field_is_and_what_was_said_before(operator, closed):
+    stored = Paper.objects.get(title="Glaciers")
+    stored.read_from = {"title": "arxiv", "abstract": "arxiv", "upvotes": "huggingface"}
+    stored.version, stored.citations = 2, 14
+    stored.categories = ["cs.LG", "stat.ML"]
+    stored.save()
+    revised(stored, before="x" * 5000)
+
+    page = operator.get(f"/admin/papers/paper/{stored.pk}/change/")
+
+    assert shown(page, "said_by") == "arxiv : abstract, title huggingface : upvotes"
+    assert (shown(page, "version"), shown(page, "citations")) == ("2", "14")
+    assert shown(page, "in_categories") == "cs.LG, stat.ML"
+    (row,) = soup(page).select("#revisions-group tbody tr.has_original")
+    cells = [cell.get_text(" ", strip=True) for cell in row.select("td")[2:6]]
+    assert cells == ["title", "arxiv", f"{'x' * 159}…", NASTY]
+    assert "<script>alert" not in page.content.decode()
+
+
+# -- still to be read ----------------------------------------------------------------------
+
+
+def test_a_wanted_paper_says_why_it_is_not_there(operator):
+    wanted = WantedPaper.objects.create
+    wanted(arxiv_id="2611.00001", not_before=NOW)
+    wanted(arxiv_id="2611.00002", not_before=NOW + timedelta(hours=1), tries=1, error="unknown")
+    wanted(arxiv_id="2611.00003", not_before=NOW + timedelta(days=7), tries=4, error="unknown")
+    wanted(arxiv_id="2611.00004", not_before=NOW + timedelta(minutes=5), error="HTTP 429")
+
+    found = soup(operator.get("/admin/papers/wantedpaper/")).select("#result_list tbody tr")
+
+    said = {row.th.get_text(): row.select_one(".field-standing").get_text() for row in found}
+    assert said == {
+        "2611.00001": "looked up within minutes",
+        "2611.00002": "asked 1 time, and unknown so far",
+        "2611.00003": "given up: nobody knows it",
+        "2611.00004": "waiting",
+    }
+
+
+def test_a_wanted_paper_is_looked_up_anew_by_the_worker_and_not_by_the_page(operator, server):
+    given_up = WantedPaper.objects.create(
+        arxiv_id="2611.00003", not_before=NOW + timedelta(days=7), tries=4, error="unknown"
+    )
+
+    act(operator, "wantedpaper", "look_up_now", [given_up])
+
+    given_up.refresh_from_db()
+    assert (given_up.not_before, given_up.tries, given_up.error) == (NOW, 0, "")
+    assert not server.requests
+
+
+def test_who_may_only_look_is_not_offered_a_look_up(client, db):
+    row = WantedPaper.objects.create(arxiv_id="2611.00003", not_before=NOW, tries=4)
+    staff_with(client, "view_wantedpaper")
+
+    page = client.get(f"/admin/papers/wantedpaper/{row.pk}/change/")
+    assert not soup(page).select(".page-action")
+    act(client, "wantedpaper", "look_up_now", [row])
+    assert WantedPaper.objects.get().tries == 4
+
+
+def test_a_harvest_tells_how_far_it_has_come(operator, source):
+    row = Harvest.objects.create(
+        source=source, name="cs", since=MONDAY, until=MONDAY, papers=1500, papers_expected=2538
+    )
+
+    page = operator.get(f"/admin/papers/harvest/{row.pk}/change/")
+
+    assert shown(page, "progress") == "1500 papers of 2538"
+    assert soup(page).progress["value"] == "1500"
+    Harvest.objects.update(papers_expected=None)
+    page = operator.get(f"/admin/papers/harvest/{row.pk}/change/")
+    assert shown(page, "progress") == "1500 papers so far"

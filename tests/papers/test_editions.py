@@ -261,7 +261,7 @@ def test_an_edition_closes_at_two_in_the_night_whatever_failed(tell, source):
 
     assert editions.close_due(utc("2026-11-24T01:59")) == []
     (closed,) = editions.close_due(utc("2026-11-24T02:00"))
-    assert closed.note == "The last reading of this day failed: HTTP 503"
+    assert closed.note == ("The last reading of Hugging Face Daily Papers failed: HTTP 503")
 
 
 def test_a_failed_last_reading_is_not_taken_for_quiet(tell, source):
@@ -314,6 +314,16 @@ def test_closing_ranks_scores_groups_and_encodes(tell):
     assert all(entry.paper.vector for entry in ranked)
 
 
+def test_what_was_read_of_one_paper_long_ago_is_no_reading_of_the_day_for_the_others(tell):
+    tell(record(1), now=MORNING - timedelta(days=6), day=MONDAY - timedelta(days=6))
+    tell(record(1), record(2, upvotes=20))
+    tell(record(3, upvotes=20), day=MONDAY + timedelta(days=7), now=MORNING + timedelta(days=7))
+    editions.close_due(MORNING + timedelta(days=9))
+
+    scores = dict(Entry.objects.values_list("paper__title", "score"))
+    assert scores["Paper number 2"] == scores["Paper number 3"]
+
+
 def test_an_edition_that_grows_while_it_is_encoded_waits_for_the_next_round(tell, monkeypatch):
     tell(record(1))
     encode = editions.encoding.encode_missing
@@ -345,7 +355,7 @@ def test_neighbours_are_the_nearest_days_with_papers(tell):
 
 def test_all_recorded_days_are_stored_whole_and_twice_the_same(shared_data, source):
     archive = shared_data / "hf_daily" / "daily_papers_2024-05-27_2025-12-18.jsonl.gz"
-    days = sources.get("huggingface", "").parse_file(gzip.decompress(archive.read_bytes()))
+    days = sources.readers("huggingface", {})[0].parse_file(gzip.decompress(archive.read_bytes()))
 
     def store(some):
         return sum(

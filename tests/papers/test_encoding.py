@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import gzip
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import connection, connections
 
-from papers import encoding
-from papers.models import Paper, Vocabulary
+from papers import editions, encoding, fetching
+from papers.models import Paper, Source, Vocabulary
 from papers.vectors import DocumentFrequencies, WordEncoder, bag, term_id
-from tests.papers.factories import utc
+from tests.papers.factories import record, utc
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +74,50 @@ def test_only_the_papers_asked_for_are_encoded():
     first, _second = stored(1), stored(2)
     assert encoding.encode_missing([first.pk]) == 1
     assert Paper.objects.without_vector("words-1").count() == 1
+
+
+def test_a_paper_that_is_corrected_meanwhile_is_encoded_as_it_reads_then(monkeypatch):
+    paper = stored(1)
+    encode = WordEncoder.encode
+
+    def beside_a_reading(self, text):
+        Paper.objects.filter(title="Robots grasp cups").update(title="Speech", vector=b"")
+        return encode(self, text)
+
+    monkeypatch.setattr(WordEncoder, "encode", beside_a_reading)
+
+    assert encoding.encode_missing() == 1
+    paper.refresh_from_db()
+    assert bytes(paper.vector) == encode(encoding.encoder(), paper.text)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+def test_encoding_and_a_reading_of_the_same_papers_wait_for_each_other():
+    fetching.ensure_sources()
+    source = Source.objects.get(slug="arxiv")
+
+    def told(version: int) -> int:
+        papers = [
+            record(number, title=f"Robots {version}", version=version, upvotes=None)
+            for number in range(1, 301)
+        ]
+        at = utc("2026-11-22T10:00") + timedelta(minutes=version)
+        return editions.record_papers(papers, source=source, now=at, read_at=at).updated
+
+    def told_five_times() -> list[int]:
+        try:
+            return [told(version) for version in range(2, 7)]
+        finally:
+            connections.close_all()
+
+    told(1)
+    with ThreadPoolExecutor(1) as reading:
+        changed = reading.submit(told_five_times)
+        while not changed.done():
+            encoding.encode_missing()
+
+    assert changed.result() == [300] * 5
 
 
 def test_papers_that_say_the_same_share_a_group():

@@ -3,10 +3,14 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import pytest
+from django.utils import timezone
 
-from papers import freshness
+from papers import fetching, freshness
 from papers.freshness import Health
-from papers.models import Fetch, Source
+from papers.models import Fetch, Pace, Source
+from papers.sources.arxiv import ArXiv
+from tests.fakes.arxiv import Submission
+from tests.fakes.source_server import entry
 from tests.papers.factories import utc
 
 # A Wednesday.
@@ -18,29 +22,32 @@ HOUR = timedelta(hours=1)
 def judged(source):
     """The judgement now, the next attempt planned half an hour after the last success."""
 
-    def judged(now=NOON, *, next_fetch_at=NOON + HOUR / 2):
+    def judged(now=NOON, *, next_fetch_at=NOON + HOUR / 2, slug="huggingface"):
         Source.objects.update(next_fetch_at=next_fetch_at)
-        (one,) = freshness.all_sources(now)
-        return one
+        return freshness.freshness(Source.objects.get(slug=slug), now)
 
     return judged
 
 
 @pytest.fixture
 def attempt(source):
-    def attempt(at, status="ok", *, day=None, papers=40, error="", origin="live", http_status=None):
+    def attempt(at, status="ok", *, day=None, papers=40, of=source, **fields):
         return Fetch.objects.create(
-            source=source,
+            source=of,
             day=day or at.date(),
             started_at=at,
             status=status,
-            papers_seen=papers if status == "ok" else 0,
-            error=error,
-            origin=origin,
-            http_status=http_status,
+            papers_seen=papers if status in ("ok", "unchanged") else 0,
+            **fields,
         )
 
     return attempt
+
+
+@pytest.fixture
+def semantic_scholar(source):
+    Source.objects.filter(slug="semantic_scholar").update(is_enabled=True)
+    return Source.objects.get(slug="semantic_scholar")
 
 
 def test_a_source_read_lately_is_ok(judged, attempt):
@@ -212,3 +219,245 @@ def test_a_source_switched_off_is_off_and_nothing_is_expected(judged, attempt):
     found = judged(next_fetch_at=NOON - 89 * HOUR)
 
     assert (found.health, found.is_fresh) == (Health.OFF, True)
+
+
+# -- changed, by its fallback, at rest -----------------------------------------------------
+
+
+def test_a_field_that_no_item_has_any_more_is_said_by_name_and_papers_still_come(judged, attempt):
+    attempt(NOON - 3 * HOUR, vanished_fields=["paper.upvotes", "numComments"])
+    attempt(NOON - HOUR, "unchanged")
+
+    found = judged()
+
+    assert (found.health, found.is_fresh, found.is_remarkable) == (Health.CHANGED, True, True)
+    assert found.vanished == ("paper.upvotes", "numComments")
+    assert found.said == (
+        "Read 1\xa0hour ago. Expected, and in no item of its list: paper.upvotes, numComments."
+    )
+
+
+def test_a_list_that_has_the_field_again_is_ok(judged, attempt):
+    attempt(NOON - 2 * HOUR, vanished_fields=["paper.upvotes"])
+    attempt(NOON - HOUR)
+
+    assert judged().health == Health.OK
+
+
+def test_a_day_of_few_papers_yet_tells_nothing_of_its_fields(judged, attempt):
+    attempt(NOON - 20 * HOUR, vanished_fields=["paper.upvotes"])
+    attempt(NOON - HOUR, papers=2)
+
+    assert judged().health == Health.CHANGED
+
+
+def test_fields_nobody_reads_yet_are_counted_and_change_nothing(judged, attempt):
+    attempt(NOON - HOUR, unknown_fields={"paper.<b>mood</b>": 40})
+
+    found = judged()
+
+    assert (found.health, found.unknown) == (Health.OK, {"paper.<b>mood</b>": 40})
+    assert "mood" not in found.said
+
+
+def test_a_source_read_by_its_fallback_says_since_when_and_the_staff_why(judged, attempt):
+    attempt(NOON - 30 * HOUR, reader="huggingface")
+    attempt(NOON - 26 * HOUR, reader="huggingface_page", note="HTTP 503")
+    attempt(NOON - 3 * HOUR, reader="huggingface_page", note="no list: {'oops': 1}\nand more")
+
+    found = judged()
+
+    assert (found.health, found.is_fresh) == (Health.FALLBACK, True)
+    assert found.fallback == "huggingface_page"
+    assert found.said == (
+        "Read 3\xa0hours ago. "
+        "Read by its fallback huggingface_page since 24 November 2026, 10:00 UTC."
+    )
+    assert found.note == "no list: {'oops': 1}"
+
+
+def test_a_fallback_that_lasts_for_months_is_said_without_reading_through_them(judged, attempt):
+    attempt(NOON - timedelta(days=31), reader="huggingface")
+    attempt(NOON - 3 * HOUR, reader="huggingface_page", note="HTTP 503")
+
+    found = judged()
+
+    assert (found.health, found.fallback) == (Health.FALLBACK, "huggingface_page")
+    assert found.said.endswith("huggingface_page, for more than 30 days or from the start.")
+
+
+def test_the_first_reader_back_again_ends_the_fallback(judged, attempt):
+    attempt(NOON - 3 * HOUR, reader="huggingface_page", note="HTTP 503")
+    attempt(NOON - HOUR, reader="huggingface")
+
+    found = judged()
+
+    assert (found.health, found.fallback, found.note) == (Health.OK, "", "")
+
+
+def test_a_host_that_asked_for_rest_has_it_before_its_source_is_stale(judged, attempt, settings):
+    settings.HUGGINGFACE_URL = "https://ada:secret@Mirror.example.org:8443"
+    attempt(NOON - 10 * HOUR)
+    attempt(NOON - 2 * HOUR, "failed", error="HTTP 429", http_status=429)
+    Pace.objects.create(host="other.example.org", next_at=NOON, cool_until=NOON + 9 * HOUR)
+    assert (judged().health, judged().is_fresh) == (Health.FAILING, False)
+
+    Pace.objects.create(host="mirror.example.org:8443", next_at=NOON, cool_until=NOON + 2 * HOUR)
+
+    found = judged()
+    assert (found.health, found.is_fresh) == (Health.RESTING, True)
+    assert found.resting_until == NOON + 2 * HOUR
+    assert found.said == (
+        "No success for 10\xa0hours: 1 attempt failed; the last one: HTTP 429. "
+        "It asked for rest until 25 November, 14:00 UTC."
+    )
+    Pace.objects.update(cool_until=NOON + 9 * HOUR)
+    assert judged(NOON + 3.5 * HOUR).is_fresh is False
+
+
+@pytest.mark.parametrize("kind", ["week", "month", "trending", "look_up", "harvest", "enrichment"])
+def test_other_attempts_are_none_at_the_days_list(judged, attempt, kind):
+    attempt(NOON - 9 * HOUR)
+    attempt(NOON - 2 * HOUR, "failed", error="HTTP 500")
+    attempt(NOON - HOUR, kind=kind)
+
+    found = judged()
+
+    assert (found.health, found.is_fresh, found.failures) == (Health.FAILING, False, 1)
+    assert found.last_success_at == NOON - 9 * HOUR
+
+
+def test_unchanged_is_a_success_with_the_papers_of_the_answer_before(judged, attempt):
+    attempt(NOON - 9 * HOUR, papers=31)
+    attempt(NOON - HOUR, "unchanged", papers=31)
+
+    found = judged()
+
+    assert (found.health, found.last_success_at) == (Health.OK, NOON - HOUR)
+    assert found.last_papers == 31
+
+
+# -- arXiv ---------------------------------------------------------------------------------
+
+
+def test_arxivs_feed_of_the_day_before_is_late_from_six_on(judged, attempt, arxiv):
+    note = "its list is still of 2026-11-24"
+    attempt(utc("2026-11-24T06:00"), of=arxiv)
+    attempt(utc("2026-11-25T05:30"), "empty", of=arxiv, note=note)
+    six = utc("2026-11-25T06:00")
+    assert judged(six, next_fetch_at=six, slug="arxiv").health == Health.OK
+
+    attempt(six, "empty", of=arxiv, note=note)
+
+    found = judged(six + HOUR / 4, next_fetch_at=six + HOUR / 2, slug="arxiv")
+    assert (found.health, found.is_fresh) == (Health.LATE, False)
+    assert found.said == ("Today’s list was due at 06:00 UTC; what it shows is an older one still.")
+    assert found.note == note
+
+
+def test_arxivs_empty_feed_of_today_is_a_holiday_and_not_late(judged, attempt, arxiv):
+    attempt(utc("2026-11-25T06:00"), of=arxiv)
+    thanksgiving = utc("2026-11-26T07:00")
+    attempt(thanksgiving, "empty", of=arxiv, reader="arxiv", note="2 papers are gone from it")
+
+    found = judged(thanksgiving, next_fetch_at=utc("2026-11-27T00:00"), slug="arxiv")
+
+    assert (found.health, found.is_fresh) == (Health.OK, True)
+
+
+def test_nothing_is_announced_at_weekends(judged, attempt, arxiv):
+    attempt(utc("2026-11-20T06:00"), of=arxiv)
+    sunday = utc("2026-11-22T12:00")
+    attempt(sunday, "empty", of=arxiv, note="its list is still of 2026-11-20")
+
+    assert judged(sunday, next_fetch_at=sunday + HOUR, slug="arxiv").health == Health.OK
+
+
+def test_two_holidays_of_arxiv_are_no_dryness_and_three_are(judged, attempt, arxiv):
+    attempt(utc("2026-11-20T06:00"), of=arxiv)
+    for day, health in (("25", Health.OK), ("26", Health.DRY)):
+        noon = utc(f"2026-11-{day}T12:00")
+        attempt(noon, "empty", of=arxiv)
+        assert judged(noon, next_fetch_at=noon + HOUR, slug="arxiv").health == health
+
+
+# -- Semantic Scholar ----------------------------------------------------------------------
+
+
+def test_a_source_without_a_list_is_judged_by_its_own_attempts(judged, attempt, semantic_scholar):
+    old = {"next_fetch_at": NOON - 90 * HOUR, "slug": "semantic_scholar"}
+    assert (judged(**old).health, judged(**old).said) == (Health.OK, "Not read yet.")
+
+    attempt(NOON - 30 * HOUR, of=semantic_scholar, kind="enrichment", papers=3)
+    assert judged(**old).health == Health.OK
+
+    attempt(NOON - 25 * HOUR, "failed", of=semantic_scholar, kind="enrichment", http_status=429)
+    found = judged(NOON - 2 * HOUR, **old)
+    assert (found.health, found.is_fresh) == (Health.FAILING, True)
+    found = judged(**old)
+    assert (found.health, found.is_fresh, found.failures) == (Health.FAILING, False, 1)
+
+
+# -- in the log ----------------------------------------------------------------------------
+
+
+def test_the_log_says_what_is_not_as_it_should_be(judged, attempt, source, caplog):
+    caplog.set_level("INFO")
+    attempt(NOON - HOUR)
+    freshness.say(source, NOON)
+    assert not caplog.records
+
+    attempt(NOON - HOUR / 2, reader="huggingface_page", note="HTTP 503", vanished_fields=["title"])
+    freshness.say(source, NOON)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "source changed" in caplog.text
+    assert "no item of its list: title" in caplog.text
+    assert "HTTP 503" in caplog.text
+
+
+# -- as the sources really do it -----------------------------------------------------------
+
+
+def test_arxivs_real_feed_is_late_until_it_is_of_today(judged, server, arxiv):
+    seven = utc("2026-11-24T07:00")
+    server.arxiv.announce("2026-11-23", [Submission(1)])
+    Source.objects.exclude(slug="arxiv").update(is_enabled=False)
+    for hour in (-24, 0):
+        Source.objects.update(next_fetch_at=seven + hour * HOUR)
+        fetching.fetch_due(seven + hour * HOUR)
+    found = judged(seven, next_fetch_at=seven + HOUR / 2, slug="arxiv")
+    assert (found.health, found.is_fresh) == (Health.LATE, False)
+    assert "23 November 2026" in found.note
+
+    server.arxiv.announce("2026-11-24", [Submission(number) for number in range(2, 9)])
+    Source.objects.update(next_fetch_at=seven + HOUR)
+    fetching.fetch_due(seven + HOUR)
+
+    found = judged(seven + HOUR, next_fetch_at=seven + 2 * HOUR, slug="arxiv")
+    assert (found.health, found.last_papers) == (Health.OK, 7)
+
+
+def test_arxiv_that_really_said_429_rests(server, arxiv, monkeypatch):
+    monkeypatch.setattr(ArXiv, "pace_seconds", 0.001)
+    server.answer_always("/rss/", b"Rate exceeded.", status=429, headers={"Retry-After": "7200"})
+    now = timezone.now()
+    Source.objects.update(next_fetch_at=now)
+
+    fetching.fetch_due(now, sleep=lambda seconds: None)
+
+    found = freshness.freshness(arxiv, now)
+    assert (found.health, found.is_fresh) == (Health.RESTING, True)
+    assert timedelta(hours=1.9) < found.resting_until - now < timedelta(hours=2.1)
+    assert "It asked for rest until" in found.said
+
+
+def test_a_list_that_really_lost_a_field_is_changed(judged, server, source):
+    entries = [entry(number, upvotes=None) for number in range(1, 9)]
+    server.list_papers("2026-11-23", [each | {"mood": "fine"} for each in entries])
+    noon = utc("2026-11-23T12:00")
+
+    fetching.fetch_day(source, noon.date(), now=noon)
+
+    found = judged(noon, next_fetch_at=noon + HOUR)
+    assert (found.health, found.vanished) == (Health.CHANGED, ("paper.upvotes",))
+    assert found.unknown == {"mood": 8}

@@ -326,3 +326,221 @@ def test_only_a_source_that_failed_makes_a_day_look_incomplete(client, tell, sou
     page = client.get("/2026-11-22/").content.decode()
     assert "papers may be missing" in page
     assert "Closed by" not in page
+
+
+# -- a thousand announcements a day --------------------------------------------------------
+
+
+@pytest.fixture
+def announce(arxiv):
+    def announce(*numbers, day=MONDAY, **fields):
+        usual = {"upvotes": None, "comments": None, "categories": ("cs.CL", "cs.LG")}
+        records = [record(number, **usual | fields) for number in numbers]
+        editions.record_day(day, records, source=arxiv, now=NOW, read_at=NOW, backfill=False)
+
+    return announce
+
+
+def links(response):
+    soup = BeautifulSoup(response.content, "html.parser")
+    return {" ".join(link.get_text().split()): link["href"] for link in soup.select("main a")}
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+@pytest.mark.parametrize("path", ["/", "/2026-11-22/"])
+def test_the_front_page_is_what_trends_and_leads_to_the_rest(
+    client, tell, announce, path, is_closed
+):
+    announce(*range(10, 1030), day=SUNDAY)
+    tell(record(1, upvotes=3), record(2, upvotes=30), day=SUNDAY)
+    if is_closed:
+        editions.close_due(NOW)
+
+    response = client.get(path)
+
+    assert titles(response) == ["Paper number 2", "Paper number 1"]
+    assert links(response)["and 1,020 more from arXiv"] == "/2026-11-22/all/"
+    assert "2 papers" in response.content.decode()
+
+
+def test_a_day_that_trends_to_the_last_paper_leads_nowhere(client, tell):
+    tell(record(1))
+
+    assert not any("more" in name for name in links(client.get("/2026-11-23/")))
+
+
+def test_no_front_page_is_longer_than_the_limit_and_a_pick_is_always_on_it(
+    client, tell, announce, settings
+):
+    settings.PUBLIC_ENTRIES = 3
+    tell(*[record(number, upvotes=90 - number) for number in range(1, 7)], day=SUNDAY)
+    announce(9, day=SUNDAY)
+    editions.close_due(NOW)
+    edition = Edition.objects.get(day=SUNDAY)
+    for rank in (5, 7):
+        editions.pick(edition.entries.get(rank=rank), by="Ada Example", note=PICKED)
+
+    response = client.get("/2026-11-22/")
+
+    assert titles(response) == [f"Paper number {number}" for number in (1, 2, 3, 5, 9)]
+    assert "7 papers" in response.content.decode()
+    assert links(response)["and 2 more of this day"] == "/2026-11-22/all/"
+    feed = ElementTree.fromstring(client.get("/feed.xml").content)
+    assert [entry.findtext(f"{ATOM}title") for entry in feed.iter(f"{ATOM}entry")] == titles(
+        response
+    )
+
+
+def test_home_shows_the_newest_day_in_which_something_trends(client, tell, announce):
+    tell(record(1), day=SUNDAY)
+    announce(2, 3)
+    assert client.get("/").context["edition"].day == SUNDAY
+
+    tell(record(2))
+    assert client.get("/").context["edition"].day == MONDAY
+
+
+def test_home_waits_a_week_for_votes_and_no_longer(client, tell, announce):
+    """Their source may have been switched off."""
+    tell(record(1), day=SUNDAY - timedelta(days=6))
+    announce(2, day=SUNDAY)
+    assert titles(client.get("/")) == ["Paper number 1"]
+
+    Edition.objects.filter(day__lt=SUNDAY).update(day=SUNDAY - timedelta(days=7))
+    assert titles(client.get("/")) == ["Paper number 2"]
+
+
+def test_a_day_without_votes_floods_no_feed(client, tell, announce):
+    tell(record(1), day=SUNDAY - timedelta(days=1))
+    announce(*range(2, 90), day=SUNDAY)
+    editions.close_due(NOW)
+
+    feed = ElementTree.fromstring(client.get("/feed.xml").content)
+    found = [entry.findtext(f"{ATOM}title") for entry in feed.iter(f"{ATOM}entry")]
+    assert found == ["Paper number 1"]
+
+
+def test_where_nothing_ever_trends_the_front_page_is_what_there_is(client, announce, settings):
+    settings.PUBLIC_ENTRIES = 2
+    announce(1, 2, 3, day=SUNDAY)
+    editions.close_due(NOW)
+
+    response = client.get("/")
+
+    assert titles(response) == ["Paper number 1", "Paper number 2"]
+    page = response.content.decode()
+    assert "3 papers" in page
+    assert "talked about" not in page
+    edition = Edition.objects.get()
+    editions.pick(edition.entries.get(rank=3), by="Ada Example", note=PICKED)
+    assert titles(client.get("/")) == [f"Paper number {number}" for number in (1, 2, 3)]
+
+
+def test_the_list_of_a_day_holds_everything_a_page_at_a_time(client, tell, announce):
+    announce(*range(10, 130), day=SUNDAY)
+    tell(record(1), day=SUNDAY)
+    editions.close_due(NOW)
+
+    pages = [client.get("/2026-11-22/all/", {"page": page}) for page in (1, 2, 3)]
+
+    found = [entry.paper.title for page in pages for entry in page.context["page"]]
+    assert found == [f"Paper number {number}" for number in (1, *range(10, 130))]
+    assert links(pages[0])["Next"] == "?page=2"
+    assert links(pages[1]).keys() >= {"Previous", "Next"}
+    assert "Next" not in links(pages[2])
+
+
+def test_the_list_can_be_narrowed_to_a_category_and_stays_so_from_page_to_page(client, announce):
+    announce(*range(1, 60), categories=("cs.CL", "cs.LG"))
+    announce(*range(60, 70), categories=("cs.LG",))
+
+    response = client.get("/2026-11-23/all/", {"category": "cs.CL"})
+
+    assert response.context["listing"].categories == [("cs.CL", 59), ("cs.LG", 69)]
+    assert response.context["page"].paginator.count == 59
+    assert links(response)["Next"] == "?category=cs.CL&page=2"
+    other = client.get("/2026-11-23/all/", {"category": "<b>"})
+    assert list(other.context["page"]) == []
+    assert "&lt;b&gt;" in other.content.decode()
+
+
+def test_the_list_lacks_what_was_withdrawn_or_dropped(client, announce):
+    announce(1, 2, 3)
+    announce(2, withdrawn=True)
+    editions.drop(Edition.objects.get().entries.get(paper__arxiv_id="2611.00003"), NOW)
+
+    response = client.get("/2026-11-23/all/")
+
+    assert [entry.paper.title for entry in response.context["page"]] == ["Paper number 1"]
+    assert response.context["listing"].number == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/2026-11-20/all/", "/2026-11-23/all/?page=3", "/2026-11-23/all/?page=0",
+             "/2026-11-23/all/?page=x"],
+)  # fmt: skip
+def test_a_list_or_a_page_that_there_is_not_is_not_found(client, announce, path):
+    announce(1)
+
+    assert client.get(path).status_code == 404
+
+
+def test_the_list_is_cached_like_the_other_pages(client, announce):
+    announce(1)
+
+    response = client.get("/2026-11-23/all/?category=cs.CL")
+
+    assert "public" in response["Cache-Control"]
+    assert not response.cookies
+    assert client.post("/2026-11-23/all/").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/2026-11-23/", "/2026-11-23/all/", "/feed.xml"])
+def test_a_thousand_announcements_take_few_queries(
+    client, tell, announce, django_assert_max_num_queries, path
+):
+    announce(*range(100, 400))
+    tell(record(1))
+
+    with django_assert_max_num_queries(8):
+        client.get(path)
+
+
+def test_a_papers_page_tells_version_categories_and_citations(client, announce, source):
+    announce(1, version=3)
+    editions.record_papers(
+        [record(1, citations=1234, is_listed=False)], source=source, now=NOW, read_at=NOW
+    )
+
+    page = BeautifulSoup(client.get("/papers/2611.00001/").content, "html.parser")
+
+    terms = [each.get_text() for each in page.select("dt")]
+    told = dict(zip(terms, (each.get_text(strip=True) for each in page.select("dd")), strict=True))
+    assert (told["Version"], told["Categories"], told["Citations"]) == (
+        "3",
+        "cs.CL, cs.LG",
+        "1,234",
+    )
+
+
+def test_a_withdrawn_papers_page_says_so_and_since_when(client, announce):
+    announce(1)
+    announce(1, withdrawn=True)
+
+    page = client.get("/papers/2611.00001/").content.decode()
+
+    assert "This paper has been withdrawn." in page
+    assert "as known since 23 November 2026" in page
+
+
+@pytest.mark.parametrize("paper_id", ["cs/9901001", "cond-mat/0410271", "hep-th/9711200"])
+def test_an_old_id_stands_in_every_address(client, announce, paper_id):
+    announce(1, arxiv_id=paper_id)
+    editions.close_now(Edition.objects.get(), NOW, by="Ada Example")
+
+    address = f"/papers/{paper_id}/"
+    assert links(client.get("/2026-11-23/all/"))["Paper number 1"] == address
+    assert client.get(address).status_code == 200
+    assert client.get(f"/papers/{paper_id}v2/")["Location"] == address
+    assert f"http://paperround.test{address}" in client.get("/feed.xml").content.decode()
+    assert links(client.get("/search/", {"q": paper_id}))["Paper number 1"] == address

@@ -9,6 +9,7 @@ import pytest
 from django.db import DatabaseError, connection
 
 from papers import editions, fetching
+from papers.client import FetchError
 from papers.editions import AlreadyThereError, EditorError
 from papers.models import Edition, Entry, Fetch, Paper, Signal
 from tests.factories import SUNDAY, make_edition, make_paper
@@ -273,7 +274,7 @@ def test_the_note_says_what_went_wrong_whoever_closed_it(open_edition, source):
     editions.close_now(open_edition, NOON, by="Ada\n" * 100)
 
     open_edition.refresh_from_db()
-    assert open_edition.note == "The last reading of this day failed: HTTP 503"
+    assert open_edition.note == "The last reading of Hugging Face Daily Papers failed: HTTP 503"
     assert open_edition.closed_by == ("Ada " * 100)[:150]
 
 
@@ -322,7 +323,7 @@ def test_looking_up_again_merges_as_a_days_list_does(source, server):
     [
         ({"body": b"<html>"}, "no JSON"),
         ({"body": []}, "no paper"),
-        ({"body": {"id": "2611.00007"}}, "without a title"),
+        ({"body": {"id": "2611.00007"}}, "no paper"),
         ({"body": paper(8)}, "asked for 2611.00007, the source answered with 2611.00008"),
         ({"body": paper(7, withdrawnAt="2026-11-22T00:00:00.000Z")}, "withdrawn"),
         ({"body": b"", "status": 503}, "HTTP 503"),
@@ -334,20 +335,21 @@ def test_an_answer_that_is_no_use_is_said_at_once_and_nothing_is_stored(
 ):
     server.answer_paper("2611.00007", **answer)
 
-    with pytest.raises(fetching.FetchError, match=message):
+    with pytest.raises(FetchError, match=message):
         fetching.look_up("2611.00007", now=NOON)
 
     assert not Paper.objects.exists()
-    assert len(server.requests) == 1
+    assert server.paths_asked().count("/api/papers/2611.00007") == 1
 
 
 def test_an_unknown_paper_is_named(source, server):
-    with pytest.raises(fetching.FetchError, match=r"knows no paper 2611\.99999"):
+    with pytest.raises(FetchError, match=r"knows no paper 2611\.99999"):
         fetching.look_up("2611.99999", now=NOON)
 
 
 def test_a_dead_source_is_named(source, settings):
-    with pytest.raises(fetching.FetchError, match="cannot reach"):
+    settings.ARXIV_URL = "http://127.0.0.1:9"
+    with pytest.raises(FetchError, match="cannot reach"):
         fetching.look_up("2611.00007", now=NOON)
 
     assert not Paper.objects.exists()

@@ -62,6 +62,11 @@ def test_cleaned_text_can_go_into_any_database_page_or_mail(value):
     assert "\n" not in one_line(value)
 
 
+def test_a_text_without_end_is_cut():
+    assert len(one_line("x " * 1_000_000)) < 20_001
+    assert len(paragraphs("x\n\n" * 1_000_000)) < 20_001
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

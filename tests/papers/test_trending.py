@@ -69,7 +69,7 @@ def test_a_paper_without_a_reading_comes_last_with_no_score():
     placed = trending.rank([silent, contender(1, 0)])
 
     assert [(each.paper_id, each.rank) for each in placed] == [(1, 1), (9, 2)]
-    assert placed[1].score == 0
+    assert placed[1].score is None
 
 
 @given(st.permutations([contender(i, i % 3, position=i % 2) for i in range(8)]))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from papers import vectors
 from papers.vectors import (
     Bag,
     DocumentFrequencies,
@@ -211,6 +212,16 @@ def test_near_duplicates_are_grouped_and_the_rest_left_alone(encoder):
     same = "Sparse attention for very long documents"
     matrix = encoder.rows([encoder.encode(text) for text in [*TEXTS, same]]).matrix
     assert near_duplicates(matrix) == [[2, 4]]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_duplicates_are_found_whichever_rows_are_compared_together(encoder, monkeypatch, at_once):
+    monkeypatch.setattr(vectors, "COMPARED_AT_ONCE", at_once)
+    texts = [*TEXTS, TEXTS[0], TEXTS[1], TEXTS[0]]
+    first, second = ([row for row, text in enumerate(texts) if text == TEXTS[n]] for n in (0, 1))
+    matrix = encoder.rows([encoder.encode(text) for text in texts]).matrix
+
+    assert near_duplicates(matrix, at_least=0.99) == [first, second]
 
 
 def test_empty_texts_are_no_duplicates_of_each_other(encoder):

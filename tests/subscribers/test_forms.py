@@ -164,6 +164,8 @@ def test_one_line_is_one_wish_cleaned_by_its_kind():
     [
         ("categories", "machine learning"),
         ("categories", "cs.C"),
+        ("categories", "cs.XX"),
+        ("categories", "cs.CLL"),
         ("papers", "Attention is all you need"),
         ("papers", "javascript:alert(1)"),
         ("keywords", "x" * 501),

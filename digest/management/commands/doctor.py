@@ -7,7 +7,7 @@ for each problem.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
@@ -29,7 +29,7 @@ from digest import health
 from digest.models import Digest, Hold, Slot
 from papers import freshness
 from papers.freshness import Freshness, Health
-from subscribers import flow
+from subscribers import categories, flow
 from subscribers.models import Subscriber, address_hash
 from subscribers.transports import get_transport, get_transports
 
@@ -223,6 +223,13 @@ def _sources(now: datetime) -> Iterator[Finding]:
         yield Finding("sources", Verdict.WARN, "none is enabled", "the admin, or ./manage.py up")
     for judged in expected:
         yield _source(judged)
+    if not settings.SEMANTIC_SCHOLAR_KEY and _is_on("semantic_scholar", expected):
+        text = "is on without a key: its shared limit is often used up (429)"
+        yield Finding("semantic_scholar", Verdict.WARN, text, "SEMANTIC_SCHOLAR_KEY")
+    if wrong := _no_categories():
+        verdict = Verdict.FAIL if _is_on("arxiv", expected) else Verdict.WARN
+        text = f"no categories of arXiv: {', '.join(wrong)}"
+        yield Finding("ARXIV_CATEGORIES", verdict, text, "https://arxiv.org/category_taxonomy")
 
 
 def _source(judged: Freshness) -> Finding:
@@ -230,9 +237,26 @@ def _source(judged: Freshness) -> Finding:
         return Finding(judged.source.slug, Verdict.OK, judged.said)
     # One that was never read may have been switched on a moment ago.
     verdict = Verdict.WARN if judged.is_fresh else Verdict.FAIL
-    mend = "a running worker and beat, or the network"
-    text = " ".join(filter(None, (judged.said, judged.last_error)))
+    mend = _MENDS.get(judged.health, "a running worker and beat, or the network")
+    text = " ".join(filter(None, (judged.said, judged.last_error or judged.note)))
     return Finding(judged.source.slug, verdict, text, mend)
+
+
+_MENDS: Mapping[str, str] = {
+    Health.CHANGED: "its latest attempts in the admin, or a newer version",
+    Health.FALLBACK: "its latest attempts in the admin, or a newer version",
+    Health.RESTING: "patience",
+}
+
+
+def _is_on(slug: str, expected: Sequence[Freshness]) -> bool:
+    return any(each.source.slug == slug for each in expected)
+
+
+def _no_categories() -> list[str]:
+    """An archive as a whole, as `math`, is one as well."""
+    known = {*categories.NAMES, *(name.partition(".")[0] for name in categories.NAMES)}
+    return [name for name in settings.ARXIV_CATEGORIES if name not in known]
 
 
 def _circuits(now: datetime) -> Iterator[Finding]:

@@ -11,15 +11,16 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from digest import assembly, sending, tasks
-from papers import fetching
+from papers import enriching, fetching, wanted
+from subscribers import topics
 
 from .send_digests import said, sign_of_life, soft_stop
 
 
 class Command(BaseCommand):
     help = (
-        "Does one round: reads the sources that are due, closes editions, assembles the digests "
-        "that are due and sends them, and sends confirmations and other service mails. "
+        "Does one round: closes editions, assembles the digests that are due and sends them, "
+        "sends confirmations and other service mails, then reads the sources that are due. "
         "Run it every minute from cron where no Celery worker runs."
     )
 
@@ -37,11 +38,6 @@ class Command(BaseCommand):
         fetching.ensure_sources()
         pulse = sign_of_life()
         pulse.note(timezone.now())
-        if not no_fetch:
-            fetches = fetching.fetch_due(moment)
-            failed = [fetch for fetch in fetches if fetch.status == fetch.Status.FAILED]
-            self.stdout.write(f"fetched {len(fetches) - len(failed)}, failed {len(failed)}")
-        pulse.note(timezone.now())
         with soft_stop(pulse) as should_stop:
 
             def assemble_due(now: datetime) -> int:
@@ -49,10 +45,24 @@ class Command(BaseCommand):
 
             broken = tasks.prepare(moment, assemble=assemble_due)
             ended = tasks.send_all(moment, should_stop=should_stop)
+            is_stopped = should_stop()
         self.stdout.write(said(ended, sending.current_hold()))
+        # Last: no mail waits for a source that takes minutes to fail.
+        if not no_fetch and not is_stopped:
+            self._fetch(now or timezone.now())
+            pulse.note(timezone.now())
         waiting = sending.batches_due(moment)
         if broken or waiting:
             raise CommandError(f"unfinished: {', '.join(broken) or 'digests are still waiting'}")
+
+    def _fetch(self, now: datetime) -> None:
+        fetches = fetching.fetch_due(now)
+        if now.minute == 0:  # it goes through all readers, and what they save is known at once
+            topics.pass_on_wishes(now)
+        wanted.look_up_due(now)
+        fetches += enriching.enrich_due(now)
+        failed = [fetch for fetch in fetches if fetch.status == fetch.Status.FAILED]
+        self.stdout.write(f"fetched {len(fetches) - len(failed)}, failed {len(failed)}")
 
 
 def moment(text: str) -> datetime:
