@@ -31,9 +31,11 @@ def main() -> None:
 
     django.setup()
     from benchmarks.stages import Stages
+    from config.celery import keep_what_stands
 
     stages = Stages()
     stages.attach()
+    keep_what_stands()  # as every child of production's workers
     print("ready", flush=True)
     sys.stdin.readline()
     threading.Thread(target=end_with_stdin, daemon=True).start()

@@ -20,7 +20,10 @@ def main() -> None:
     import django
 
     django.setup()
+    from config.celery import keep_what_stands
+
     keep_picks(readers, picked)
+    keep_what_stands()  # as every child of production's workers
     print("ready", flush=True)
     for number, _ in enumerate(sys.stdin, 1):
         print(json.dumps(turn(number, readers)), flush=True)
