@@ -120,8 +120,10 @@ def keys(profiles: Sequence[Profile]) -> set[Key]:
 def _topic(facts: TopicFacts) -> TopicProfile:
     # Lines that describe it are one text. The name is a label beside them, and alone is what to
     # look for; keywords are rules, and as words would only water down the lines. Papers speak
-    # for themselves, so each seed counts as much as all lines together.
-    is_alone = not (facts.texts or facts.rules or facts.seeds)
+    # for themselves, so each seed counts as much as all lines together. A category says too little
+    # (hundreds of papers a day) to stand without the name.
+    is_named = any(rule.kind != RuleKind.CATEGORY for rule in facts.rules)
+    is_alone = not (facts.texts or facts.seeds or is_named)
     lines = [facts.name] if is_alone else facts.texts
     text = "\n".join(dict.fromkeys(line for line in lines if line.strip()))
     wanted: Weights = dict.fromkeys(facts.seeds, 1.0)

@@ -21,14 +21,22 @@ class _Made:
     texts: list[str] = field(default_factory=list)
     rules: list[profile.Rule] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)  # papers by their arXiv ids, stored or not
 
     def take(self, kind: str, value: str, paper_id: int | None) -> None:
         if kind == Interest.Kind.TEXT:
             self.texts.append(value)
         elif kind in _KINDS:
             self.rules.append(profile.Rule(_KINDS[kind], value))
+        else:
+            self.named.append(value)
         if paper_id is not None:
             self.seeds.append(paper_id)
+
+    def label(self, name: str) -> str:
+        """An id is no name: where a paper was given without one, reasons name the paper alone, and
+        until it is stored nothing is looked for."""
+        return "" if name in self.named and not (self.texts or self.rules) else name
 
 
 def facts_of(subscriber_ids: Sequence[int]) -> dict[int, profile.ReaderFacts]:
@@ -72,7 +80,9 @@ def _topics(
     rows = Topic.objects.filter(subscriber_id__in=subscriber_ids).order_by("id")
     for subscriber_id, topic_id, name in rows.values_list("subscriber_id", "id", "name"):
         of = made.get(topic_id, nothing)
-        facts = profile.TopicFacts(name, tuple(of.texts), tuple(of.rules), tuple(of.seeds))
+        facts = profile.TopicFacts(
+            of.label(name), tuple(of.texts), tuple(of.rules), tuple(of.seeds)
+        )
         found[subscriber_id].append(facts)
     return found
 

@@ -197,11 +197,11 @@ def _keep(form: OnboardingForm, subscriber: Subscriber) -> bool:
     now = timezone.now()
     followed = {name.casefold() for name in subscriber.topics.values_list("name", flat=True)}
     for line in form.cleaned_data["topics"]:
-        name, wish = topics.as_typed(line)
+        name, wishes = topics.as_typed(line)
         if name.casefold() in followed:
             continue
         try:
-            topics.add_topic(subscriber, name, [wish], now=now)
+            topics.add_topic(subscriber, name, wishes, now=now)
         except topics.TopicRefused:
             refused = _("There is no room for “%(name)s”: you follow as many subjects as can be.")
             form.add_error("topics", refused % {"name": name})

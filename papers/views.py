@@ -75,7 +75,8 @@ def paper(request: HttpRequest, paper_id: str) -> HttpResponseBase:
 def search(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()[: paper_search.MAX_QUERY_LENGTH]
     papers = paper_search.search(query, limit=SEARCH_LIMIT)
-    return render(request, "papers/search.html", {"query": query, "papers": papers})
+    context = {"query": query, "papers": papers, "is_cut": len(papers) == SEARCH_LIMIT}
+    return render(request, "papers/search.html", context)
 
 
 def site(request: HttpRequest) -> dict[str, Any]:

@@ -166,3 +166,12 @@ def within(name: str) -> list[str]:
     if name in NAMES:
         return [name]
     return [each for each in NAMES if each.startswith(f"{name}.")]
+
+
+def spelt(line: str) -> str:
+    """A category or an archive as arXiv spells it, whatever its case; "" where it has none."""
+    return _SPELT.get(line.casefold(), "")
+
+
+_ARCHIVES = {name.partition(".")[0] for name in NAMES}
+_SPELT = {name.casefold(): name for name in (*_ARCHIVES, *NAMES)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from functools import cache
@@ -20,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from papers.records import one_line
 
 from . import schedule
-from .categories import within
+from .categories import spelt
 from .models import Interest, Subscriber
 from .topics import INTERESTS_MAX, Wish, seed_id
 
@@ -40,7 +39,6 @@ _REGIONS = (
     "Indian",
     "Pacific",
 )
-_CATEGORY = re.compile(r"([a-z]+(?:-[a-z]+)?)(?:\.([A-Za-z]{2,}(?:-[A-Za-z]{2,})?))?", re.ASCII)
 
 
 class AddressField(forms.EmailField):
@@ -294,7 +292,9 @@ class TopicForm(_WishesForm):
     categories = WishesField(
         Interest.Kind.CATEGORY,
         label=_("arXiv categories"),
-        help_text=_("Such as cs.CL or stat.ML. One per line."),
+        help_text=_(
+            "Such as cs.CL or stat.ML, one per line: where to look, for what the name says."
+        ),
     )
     papers = WishesField(
         Interest.Kind.PAPER,
@@ -332,20 +332,12 @@ def _zones() -> frozenset[str]:
 
 
 def _category(line: str) -> str:
-    """arXiv's own spelling: two-letter classes are upper case (cs.CL), longer ones lower."""
-    if match := _CATEGORY.fullmatch(line.lower()):
-        archive, subject = match.groups()
-        name = archive if subject is None else f"{archive}.{_spelt(subject)}"
-        if within(name):
-            return name
+    if name := spelt(line):
+        return name
     raise ValidationError(
         gettext("“%(line)s” is not an arXiv category. They look like cs.CL or hep-th."),
         params={"line": line[:60]},
     )
-
-
-def _spelt(subject: str) -> str:
-    return subject.upper() if len(subject) == 2 else subject
 
 
 def _seed_paper(line: str) -> str:

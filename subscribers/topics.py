@@ -13,7 +13,7 @@ from papers import wanted
 from papers.models import Paper, WantedPaper
 from papers.records import arxiv_id
 
-from .categories import within
+from .categories import NAMES, spelt, within
 from .models import Interest, Subscriber, Topic
 
 TOPICS_MAX = 20
@@ -135,13 +135,17 @@ def missing_seeds(interests: QuerySet[Interest]) -> QuerySet[Interest]:
     return with_papers(interests.filter(kind=Interest.Kind.PAPER, paper__isnull=True))
 
 
-def as_typed(line: str) -> tuple[str, Wish]:
-    """A topic's name and the one wish in it, of a line: a paper's id or link, else words."""
+def as_typed(line: str) -> tuple[str, list[Wish]]:
+    """A topic's name and wishes, of a line: a category of arXiv and what it is about (an archive's
+    name may well be a word), a paper's id or link, else words.
+    """
+    if title := NAMES.get(name := spelt(line)):
+        return name, [Wish(Interest.Kind.CATEGORY, name), Wish(Interest.Kind.TEXT, title)]
     try:
         seed = seed_id(line)
     except ValueError:
-        return line, Wish(Interest.Kind.TEXT, line)
-    return seed, Wish(Interest.Kind.PAPER, seed)
+        return line, [Wish(Interest.Kind.TEXT, line)]
+    return seed, [Wish(Interest.Kind.PAPER, seed)]
 
 
 def seed_id(line: str) -> str:

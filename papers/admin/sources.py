@@ -44,6 +44,16 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
         """A source is a parser, and its setting, found by its slug: code makes the row."""
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """It would take its attempts along, and come back. What is unwanted is switched off."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Source, form: Any, change: bool) -> None:
+        """Whoever was switched off is not late: it is due from now on."""
+        if "is_enabled" in form.changed_data and obj.is_enabled:
+            obj.next_fetch_at = max(obj.next_fetch_at, timezone.now())
+        super().save_model(request, obj, form, change)
+
     def get_fieldsets(self, request: HttpRequest, obj: Source | None = None) -> list[Any]:
         asked = ["categories", "pace"] if obj is not None and obj.slug == "arxiv" else ["pace"]
         state = ["health", "odd", "last_attempt", "last_success", "last_papers", "failures"]
@@ -88,7 +98,11 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
     @admin.display(description=_("fields"))
     def fields_seen(self, source: Source) -> str:
         found = _found(source)
-        context = {"vanished": found.vanished, "unknown": found.unknown}
+        context = {
+            "vanished": found.vanished,
+            "unknown": found.unknown,
+            "is_judged": found.last_papers_day is not None,
+        }
         return render_to_string("admin/source_fields.html", context)
 
     @admin.display(description=_("what was odd"))
@@ -125,8 +139,8 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
                 action="fetch_now",
                 title=_("Fetch now"),
                 said=_(
-                    "Today's list, and each day that is due, is read within a minute, by the "
-                    "worker of the queue “fetch”."
+                    "Today's list, unless it came whole already, and each day that is due, is read "
+                    "within a minute, by the worker of the queue “fetch”."
                 ),
                 left=_("It is switched off."),
                 act=_make_due,
@@ -141,7 +155,7 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
 @admin.register(Fetch)
 class FetchAdmin(ReadOnly, LongList, admin.ModelAdmin):
     list_display = [
-        "started", "of", "by", "status", "said", "papers", "duration",
+        "started", "of", "by", "status", "papers", "duration", "said",
     ]  # fmt: skip
     list_filter = ["status", "kind", "origin", "source"]
     list_select_related = ["source"]
@@ -202,7 +216,11 @@ class FetchAdmin(ReadOnly, LongList, admin.ModelAdmin):
 
     @admin.display(description=_("fields"))
     def fields_seen(self, fetch: Fetch) -> str:
-        context = {"vanished": fetch.vanished_fields, "unknown": fetch.unknown_fields}
+        context = {
+            "vanished": fetch.vanished_fields,
+            "unknown": fetch.unknown_fields,
+            "is_judged": fetch.papers_seen > 0,
+        }
         return render_to_string("admin/source_fields.html", context)
 
     @admin.display(description=_("answers"))

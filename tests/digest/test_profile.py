@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from digest.profile import Opinion, ReaderFacts, TopicFacts, build, keys
+from digest.profile import Opinion, ReaderFacts, Rule, RuleKind, TopicFacts, build, keys
 from tests.fakes.corpus import NOW, keyword
 
 
@@ -28,6 +28,12 @@ def test_a_name_is_looked_for_only_where_nothing_says_more(more):
     assert alone.wanted == {"robots": 1.0}
     (named,) = build(ReaderFacts((TopicFacts("robots", **more),)), now=NOW).topics
     assert "robots" not in named.wanted
+
+
+def test_a_category_leaves_the_name_to_be_looked_for():
+    facts = TopicFacts("robots", rules=(Rule(RuleKind.CATEGORY, "cs.RO"),))
+    (topic,) = build(ReaderFacts((facts,)), now=NOW).topics
+    assert topic.wanted == {"robots": 1.0}
 
 
 def test_a_keyword_is_a_rule_and_no_word_of_the_text():

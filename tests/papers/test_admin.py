@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 from papers import editions
+from papers.freshness import freshness
 from papers.models import (
     Answer,
     Edition,
@@ -600,6 +601,37 @@ def test_the_slug_of_a_source_is_the_codes_own(operator, source):
     source.refresh_from_db()
     assert (source.name, source.slug) == ("Daily papers", "huggingface")
     assert operator.get("/admin/papers/source/add/").status_code == 403
+
+
+def test_a_source_that_is_switched_on_is_due_and_not_late(operator, source):
+    Source.objects.update(is_enabled=False, next_fetch_at=NOW - timedelta(days=30))
+    at = {"next_fetch_at_0": "2026-10-24", "next_fetch_at_1": "12:00:00"}
+
+    operator.post(
+        f"/admin/papers/source/{source.pk}/change/",
+        {"name": source.name, "is_enabled": "on", **at},
+    )
+
+    source.refresh_from_db()
+    assert source.is_enabled
+    assert freshness(source, NOW).is_fresh
+    assert Source.objects.due(NOW).filter(pk=source.pk).exists()
+
+
+def test_a_source_is_switched_off_and_never_deleted(operator, source, answered):
+    assert operator.get(f"/admin/papers/source/{source.pk}/delete/").status_code == 403
+    page = operator.get("/admin/papers/source/").content.decode()
+    assert "Delete selected" not in page
+
+
+def test_of_an_attempt_without_papers_no_field_is_judged(operator, source):
+    fetch = Fetch.objects.create(source=source, day=MONDAY, status="failed", started_at=NOW)
+
+    page = operator.get(f"/admin/papers/fetch/{fetch.pk}/change/")
+
+    assert shown(page, "fields_seen") == "No item to judge by."
+    page = operator.get(f"/admin/papers/source/{source.pk}/change/")
+    assert shown(page, "fields_seen") == "No item to judge by."
 
 
 def test_a_state_that_is_none_leads_back_to_the_list_of_entries(operator, closed):

@@ -158,6 +158,15 @@ def test_search_finds_and_keeps_the_query(client, tell):
     assert [paper.title for paper in response.context["papers"]] == ["Paper number 2"]
 
 
+def test_a_search_that_is_cut_says_so(client, tell):
+    tell(*(record(number) for number in range(1, 52)))
+
+    page = client.get("/search/", {"q": "paper"}).content.decode()
+
+    assert "The first 50 papers" in page
+    assert "The first" not in client.get("/search/", {"q": "number 51"}).content.decode()
+
+
 @pytest.mark.parametrize("query", ["", "nothing like it", "\x00", "x" * 5000])
 def test_a_search_without_an_answer_is_a_page(client, tell, query):
     tell(record(1))
@@ -464,6 +473,17 @@ def test_the_list_can_be_narrowed_to_a_category_and_stays_so_from_page_to_page(c
     assert "&lt;b&gt;" in other.content.decode()
 
 
+def test_a_category_without_papers_stays_chosen_and_leads_back_to_all(client, announce):
+    announce(1)
+
+    response = client.get("/2026-11-23/all/", {"category": "hep-th"})
+
+    page = BeautifulSoup(response.content, "html.parser")
+    (chosen,) = page.select("option[selected]")
+    assert (chosen["value"], chosen.get_text()) == ("hep-th", "hep-th (0)")
+    assert page.select_one(".empty a")["href"] == "/2026-11-23/all/"
+
+
 def test_the_list_lacks_what_was_withdrawn_or_dropped(client, announce):
     announce(1, 2, 3)
     announce(2, withdrawn=True)
@@ -521,6 +541,9 @@ def test_a_papers_page_tells_version_categories_and_citations(client, announce, 
         "cs.CL, cs.LG",
         "1,234",
     )
+    assert "Upvotes" in told  # of Hugging Face; arXiv alone has none to tell
+    announce(2)
+    assert ">Upvotes<" not in client.get("/papers/2611.00002/").content.decode()
 
 
 def test_a_withdrawn_papers_page_says_so_and_since_when(client, announce):

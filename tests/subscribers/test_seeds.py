@@ -9,7 +9,7 @@ import time_machine
 from django.test import Client
 from django.urls import reverse
 
-from digest import told
+from digest import profile, told
 from papers import wanted
 from papers.models import WantedCategory, WantedPaper
 from papers.sources.arxiv_query import ArXivQuery
@@ -220,6 +220,37 @@ def test_onboarding_takes_a_paper_by_its_link_and_says_that_it_is_looked_up(ada,
     page = Client().get(url).content.decode()
     assert "Being looked up: 1706.03762." in page
     assert names_wanted() == ["1706.03762"]
+
+
+def test_onboarding_takes_a_category_in_any_case_with_what_it_is_about(ada, token):
+    url = reverse("digest:onboarding", args=[token])
+
+    answer = Client().post(url, {"topics": "CS.cv\nhep-th\nmath"})
+
+    assert answer.status_code == 302
+    assert set(ada.interests.values_list("topic__name", "kind", "value")) == {
+        ("cs.CV", "category", "cs.CV"),
+        ("cs.CV", "text", "Computer Vision and Pattern Recognition"),
+        ("hep-th", "category", "hep-th"),
+        ("hep-th", "text", "High Energy Physics: Theory"),
+        ("math", "text", "math"),
+    }
+    assert categories() == ["cs.CV", "hep-th"]
+
+
+def test_a_paper_given_without_a_name_is_named_by_its_title_alone(ada):
+    """Its id is neither a reason nor words to look for."""
+    stored = make_paper()
+    for name, wishes in map(topics.as_typed, (stored.arxiv_id, "1706.03762")):
+        topics.add_topic(ada, name, wishes, now=NOW)
+    topics.add_topic(ada, "attention", [Wish(PAPER, "1706.03762")], now=NOW)
+
+    made = profile.build(told.facts_of([ada.pk])[ada.pk], now=NOW)
+
+    assert [(each.name, each.wanted) for each in made.topics] == [
+        ("", {stored.pk: 1.0}),
+        ("attention", {"attention": 1.0}),
+    ]
 
 
 def test_an_id_that_is_longer_than_any_is_refused_in_words(ada, token):
