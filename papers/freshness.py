@@ -177,7 +177,10 @@ def _facts(source: Source, now: datetime) -> _Facts:
     if success is not None:
         failed = failed.filter(day__gte=success.day, started_at__gt=success.started_at)
     row = failed.order_by().aggregate(number=Count("id"), since=Min("started_at"))
-    fallback, fallback_since = _fallback(source, success, succeeded)
+    # While it fails, neither is believed.
+    fallback, fallback_since = (
+        ("", None) if row["number"] else _fallback(source, success, succeeded)
+    )
     return _Facts(
         success=success,
         first_day=first.day if first else None,

@@ -161,7 +161,7 @@ def wishes_of(interests: Iterable[Interest]) -> list[Wish]:
 
 
 def _replace(topic: Topic, wishes: Sequence[Wish], now: datetime) -> None:
-    wishes = wishes or [Wish(Interest.Kind.TEXT, topic.name)]
+    wishes = wishes or as_typed(topic.name)[1]
     kept = _drop_all_but(topic.interests.all(), wishes)
     papers = _stored_papers(wishes)
     Interest.objects.bulk_create(

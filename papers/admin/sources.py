@@ -155,7 +155,7 @@ class SourceAdmin(ActionsOnPage, admin.ModelAdmin):
 @admin.register(Fetch)
 class FetchAdmin(ReadOnly, LongList, admin.ModelAdmin):
     list_display = [
-        "started", "of", "by", "status", "papers", "duration", "said",
+        "started", "of", "status", "said", "by", "papers", "duration",
     ]  # fmt: skip
     list_filter = ["status", "kind", "origin", "source"]
     list_select_related = ["source"]

@@ -295,6 +295,16 @@ def test_the_first_reader_back_again_ends_the_fallback(judged, attempt):
     assert (found.health, found.fallback, found.note) == (Health.OK, "", "")
 
 
+def test_a_source_that_fails_altogether_is_read_by_nobody(judged, attempt):
+    attempt(NOON - 3 * HOUR, reader="huggingface_page", note="HTTP 503")
+    attempt(NOON - HOUR, "failed", http_status=503)
+
+    found = judged()
+
+    assert (found.health, found.fallback) == (Health.FAILING, "")
+    assert found.said == ("No success for 3\xa0hours: 1 attempt failed; the last one: HTTP 503.")
+
+
 def test_a_host_that_asked_for_rest_has_it_before_its_source_is_stale(judged, attempt, settings):
     settings.HUGGINGFACE_URL = "https://ada:secret@Mirror.example.org:8443"
     attempt(NOON - 10 * HOUR)

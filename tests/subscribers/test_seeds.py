@@ -238,6 +238,19 @@ def test_onboarding_takes_a_category_in_any_case_with_what_it_is_about(ada, toke
     assert categories() == ["cs.CV", "hep-th"]
 
 
+def test_a_name_alone_on_the_topic_page_is_taken_as_on_the_first_page(ada, token):
+    url = reverse("subscribers:add_topic", args=[token])
+    for name in ("cs.CV", "1706.03762"):
+        assert Client().post(url, {"name": name}).status_code == 302
+
+    assert set(ada.interests.values_list("kind", "value")) == {
+        ("category", "cs.CV"),
+        ("text", "Computer Vision and Pattern Recognition"),
+        ("paper", "1706.03762"),
+    }
+    assert (categories(), names_wanted()) == (["cs.CV"], ["1706.03762"])
+
+
 def test_a_paper_given_without_a_name_is_named_by_its_title_alone(ada):
     """Its id is neither a reason nor words to look for."""
     stored = make_paper()
