@@ -833,8 +833,11 @@ def test_a_harvest_tells_how_far_it_has_come(operator, source):
 
     page = operator.get(f"/admin/papers/harvest/{row.pk}/change/")
 
-    assert shown(page, "progress") == "1500 papers of 2538"
+    assert shown(page, "progress") == "1,500 papers of 2,538"
     assert soup(page).progress["value"] == "1500"
     Harvest.objects.update(papers_expected=None)
     page = operator.get(f"/admin/papers/harvest/{row.pk}/change/")
-    assert shown(page, "progress") == "1500 papers so far"
+    assert shown(page, "progress") == "1,500 papers so far"
+    Harvest.objects.update(finished_at=NOW)
+    page = operator.get(f"/admin/papers/harvest/{row.pk}/change/")
+    assert shown(page, "progress") == "finished, 1,500 papers"
