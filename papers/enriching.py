@@ -193,13 +193,7 @@ def _begin(source: Source, now: datetime, *, origin: str, day: date) -> Fetch:
 
 
 def _end(fetch: Fetch, error: Exception | None, *, now: datetime) -> Fetch:
-    if error is not None:
-        fetch.error = "\n".join([str(error), *fetch.error.splitlines()])
-        fetch.status = Fetch.Status.FAILED
-    else:
-        fetch.status = Fetch.Status.OK if fetch.papers_seen else Fetch.Status.EMPTY
-    fetch.finished_at = now
-    fetch.save()
+    fetch.end(error, at=now)
     log.log(
         logging.WARNING if fetch.error else logging.INFO,
         "papers enriched",

@@ -225,14 +225,8 @@ def _store(fetch: Fetch, parsed: Parsed, *, now: datetime, read_at: datetime) ->
 
 
 def _end(fetch: Fetch, error: Exception | None, *, at: datetime) -> Fetch:
-    if error is not None:
-        fetch.http_status = getattr(error, "status", None) or fetch.http_status
-        fetch.error = "\n".join([str(error), *fetch.error.splitlines()])
-        fetch.status = Fetch.Status.FAILED
-    else:
-        fetch.status = Fetch.Status.OK if fetch.papers_seen else Fetch.Status.EMPTY
-    fetch.finished_at = at
-    fetch.save()
+    fetch.http_status = getattr(error, "status", None) or fetch.http_status
+    fetch.end(error, at=at)
     log.log(
         logging.WARNING if error else logging.INFO,
         "range harvested",

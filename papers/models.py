@@ -83,7 +83,7 @@ class Fetch(models.Model):
     reader = models.CharField(max_length=40, blank=True)
     started_at = models.DateTimeField(default=timezone.now, db_index=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    http_status = models.PositiveSmallIntegerField(_("HTTP status"), null=True, blank=True)
     pages = models.PositiveSmallIntegerField(default=0)
     papers_seen = models.PositiveIntegerField(default=0)
     papers_new = models.PositiveIntegerField(default=0)
@@ -113,6 +113,16 @@ class Fetch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source_id} {self.day} {self.status}"
+
+    def end(self, error: Exception | None, *, at: datetime) -> None:
+        """How it went, by what it saw and, if it was broken off, by why; saved."""
+        if error is not None:
+            self.error = "\n".join([str(error), *self.error.splitlines()])
+            self.status = Fetch.Status.FAILED
+        else:
+            self.status = Fetch.Status.OK if self.papers_seen else Fetch.Status.EMPTY
+        self.finished_at = at
+        self.save()
 
 
 class Answer(models.Model):
@@ -254,10 +264,14 @@ class PaperQuerySet(models.QuerySet["Paper"]):
 class Paper(models.Model):
     """The stored work: one row per work, merged over sources and versions."""
 
-    arxiv_id = models.CharField(max_length=32, unique=True, help_text=_("Without its version."))
+    arxiv_id = models.CharField(
+        _("arXiv id"), max_length=32, unique=True, help_text=_("Without its version.")
+    )
     title = models.TextField()
     abstract = models.TextField(blank=True)
-    tldr = models.TextField(blank=True, help_text=_("The source's own one-sentence summary."))
+    tldr = models.TextField(
+        _("TL;DR"), blank=True, help_text=_("The source's own one-sentence summary.")
+    )
     authors = models.JSONField(default=list, help_text=_("Names in the order of the paper."))
     organization = models.CharField(max_length=200, blank=True)
     categories = models.JSONField(default=list, blank=True, help_text=_("arXiv categories."))
@@ -277,7 +291,7 @@ class Paper(models.Model):
     )
     enriched_at = models.DateTimeField(null=True, blank=True, db_index=True)
     withdrawn_at = models.DateTimeField(
-        null=True, blank=True, db_index=True, help_text=_("When *we* learnt of the withdrawal.")
+        null=True, blank=True, db_index=True, help_text=_("When we learnt of the withdrawal.")
     )
     content_hash = models.CharField(
         max_length=32, help_text=_("Of everything a mail shows; ready pieces are kept under it.")

@@ -99,6 +99,7 @@ class PostOffice:
         self._mails = mails
         self._template = EmailTemplate.objects.create(
             name="digest",
+            # A header is plain text: a title's `&` is no `&amp;` there. It goes nowhere else.
             subject="{% autoescape off %}{{ mail.subject }}{% endautoescape %}",
             content=self.text(),
             html_content=self.html(),
