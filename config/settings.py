@@ -213,7 +213,8 @@ if TRUST_PROXY:
 
 # -- mail ----------------------------------------------------------------------------------
 
-_mail_host = f"[{SITE_HOST}]" if ":" in SITE_HOST else SITE_HOST
+# An IPv6 address in a mail address is read by some Pythons and refused by others.
+_mail_host = "localhost" if ":" in SITE_HOST else SITE_HOST
 MAIL_FROM = env.str("MAIL_FROM", default=f"{SITE_NAME} <digest@{_mail_host}>")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = MAIL_FROM
 POSTAL_ADDRESS = env.str("POSTAL_ADDRESS", default="")
