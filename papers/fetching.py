@@ -137,7 +137,7 @@ def look_up_many(
     attempt.finish(read_at=now)
     if attempt.failure is not None and not (attempt.records or attempt.unknown_ids):
         raise attempt.failure
-    found = Paper.objects.filter(arxiv_id__in=list(attempt.records)).defer("vector")
+    found = Paper.objects.filter(arxiv_id__in=list(attempt.records)).defer("vector", "meaning")
     return list(found.order_by("pk")), attempt.unknown_ids
 
 

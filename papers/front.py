@@ -87,4 +87,4 @@ _FRONT = Q(is_trending=True) | Q(picked_by__gt="")
 
 
 def _with_papers(entries: QuerySet[Entry]) -> list[Entry]:
-    return list(entries.select_related("paper").defer("paper__vector"))
+    return list(entries.select_related("paper").defer("paper__vector", "paper__meaning"))

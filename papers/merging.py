@@ -58,6 +58,8 @@ class Stored(Protocol):
     content_hash: str
     encoder: str
     vector: Any
+    meaning_by: str
+    meaning: Any
     read_from: Any
     version: Any
     withdrawn_at: Any
@@ -87,7 +89,7 @@ def apply(
     """Merges the record into the row and says what that changed; saves nothing.
 
     source: slug. now: when we learnt of a withdrawal, which is final. is_stale: the source has
-    said something later already, so that this only fills what is empty. `read_from`, the vector
+    said something later already, so that this only fills what is empty. `read_from`, the vectors
     and the content hash follow.
     """
     kept = _only_filled(record, paper)
@@ -166,6 +168,7 @@ def _is_date(moment: datetime) -> bool:
 def _follow(paper: Stored, changed: set[str]) -> None:
     if changed & {"title", "abstract"}:
         paper.encoder, paper.vector = "", b""
+        paper.meaning_by, paper.meaning = "", b""
     if not changed.isdisjoint(_SHOWN_IN_MAIL) or not paper.content_hash:
         paper.content_hash = content_hash(paper)
 

@@ -253,12 +253,55 @@ class Vocabulary(models.Model):
         return f"{self.encoder} over {self.documents} texts"
 
 
+class TrendingFit(models.Model):
+    """How much each word of a paper says about the votes it will gather, fitted on settled papers.
+
+    The newest row of an `encoder` is the one in use.
+    """
+
+    encoder = models.CharField(max_length=64)
+    papers = models.PositiveIntegerField(help_text=_("How many papers it was fitted on."))
+    table = models.BinaryField(help_text=_("papers.forecast.TextPrior.to_bytes()"))
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("fit of trending words")
+        verbose_name_plural = _("fits of trending words")
+        get_latest_by = "id"
+
+    def __str__(self) -> str:
+        return f"{self.encoder} on {self.papers} papers"
+
+
+class Phrase(models.Model):
+    """What a model makes of a few words, a reader's topic or a search: made once for all who say
+    the same. It belongs to nobody, and holds no words.
+    """
+
+    model = models.CharField(max_length=64)
+    text_hash = models.CharField(max_length=32, help_text=_("BLAKE2b, 16 bytes, of the words."))
+    meaning = models.BinaryField(help_text=_("papers.vectors.packed"))
+    used_on = models.DateField(db_index=True, help_text=_("What nobody asks for is dropped."))
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["model", "text_hash"], name="phrase_once_a_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.text_hash[:8]}… {self.model}"
+
+
 class PaperQuerySet(models.QuerySet["Paper"]):
     def withdrawn(self) -> Self:
         return self.filter(withdrawn_at__isnull=False)
 
     def without_vector(self, encoder: str) -> Self:
         return self.exclude(encoder=encoder)
+
+    def without_meaning(self, model: str) -> Self:
+        # As two ranges: an index finds what is in them, and that mostly there is nothing.
+        return self.filter(Q(meaning_by__lt=model) | Q(meaning_by__gt=model))
 
 
 class Paper(models.Model):
@@ -298,6 +341,12 @@ class Paper(models.Model):
     )
     encoder = models.CharField(max_length=64, blank=True, help_text=_("What made `vector`."))
     vector = models.BinaryField(default=b"")
+    meaning_by = models.CharField(
+        max_length=64, blank=True, help_text=_("The model that made `meaning`.")
+    )
+    meaning = models.BinaryField(
+        default=b"", help_text=_("papers.vectors.packed: a byte a dimension.")
+    )
     first_seen_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -308,6 +357,7 @@ class Paper(models.Model):
         indexes = [
             models.Index(fields=["-first_seen_at", "-id"], name="paper_by_first_seen"),
             models.Index(fields=["encoder", "-first_seen_at", "-id"], name="paper_by_encoder"),
+            models.Index(fields=["meaning_by", "id"], name="paper_by_model"),
         ]
 
     def __str__(self) -> str:
@@ -462,6 +512,11 @@ class Entry(models.Model):
         help_text=_("Empty: an editor added it."),
     )
     position = models.PositiveSmallIntegerField(help_text=_("Place in its source’s list, from 1."))
+    submitter = models.CharField(
+        max_length=16,
+        blank=True,
+        help_text=_("Whoever listed it, as a hash: enough to know what else they listed."),
+    )
     is_trending = models.BooleanField(
         default=True, help_text=_("It stands on the front page: a source with votes listed it.")
     )

@@ -43,7 +43,8 @@ class PaperRecord:
     is not zero. `position` is the place in the source's list, from 1. Without `is_listed` the
     source only mentions it, as a replacement: it may improve a stored paper, and is nobody's news.
     Without `is_dated` it does not say when the paper appeared: `published_at` is a bound, which
-    fills what is empty and corrects nothing.
+    fills what is empty and corrects nothing. `submitter` is whoever put it on the list, as a
+    hash of 16 hex digits; who they are is nobody's business here.
     """
 
     arxiv_id: str
@@ -67,6 +68,7 @@ class PaperRecord:
     withdrawn: bool = False
     is_listed: bool = True
     is_dated: bool = True
+    submitter: str = ""
 
 
 @dataclass(frozen=True, slots=True)

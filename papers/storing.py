@@ -16,7 +16,9 @@ from .records import PaperRecord
 
 BATCH = 500
 MAX_TRACED = 4000  # characters of a value, before and after; an abstract has at most 1,920
-_WRITTEN = (*merging.MERGED, "content_hash", "encoder", "vector", "updated_at")
+_WRITTEN = (
+    *merging.MERGED, "content_hash", "encoder", "vector", "meaning_by", "meaning", "updated_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from . import enriching, fetching, wanted
+from . import encoding, enriching, expecting, fetching, wanted
 
 
 @shared_task(name="papers.fetch_due")
@@ -21,3 +21,13 @@ def look_up_wanted() -> None:
 @shared_task(name="papers.enrich")
 def enrich() -> None:
     enriching.enrich_due(timezone.now())
+
+
+@shared_task(name="papers.encode")
+def encode() -> None:
+    encoding.encode_due(timezone.now())
+
+
+@shared_task(name="papers.fit_trending")
+def fit_trending() -> None:
+    expecting.fit_due(timezone.now())

@@ -1,10 +1,10 @@
 """Text -> vectors, behind one interface that search and ranking share.
 
-The encoder here counts words: uncapped TF-IDF over stemmed 1- and 2-grams with sublinear term
-frequency (1 + ln tf) and smoothed idf (ln((1 + N) / (1 + df)) + 1), rows of unit length; the
-weighting of Salton & Buckley (1988) as scikit-learn computes it. A term is known by a 64-bit
-hash, so no vocabulary has to be shared to compare two texts and none is ever "full": among ten
-million terms two collide with a chance of 3 in a million.
+An `Encoder` counts words, a `Model` knows what they mean. The encoder here is uncapped TF-IDF over
+stemmed 1- and 2-grams with sublinear term frequency (1 + ln tf) and idf (ln((N + 1) / (df + 1/2)):
+what is in every text weighs nothing), rows of unit length; the weighting of Salton & Buckley
+(1988). A term is known by a 64-bit hash, so no vocabulary has to be shared to compare two texts and
+none is ever "full": among ten million terms two collide with a chance of 3 in a million.
 
 What is stored of a text is its counts (`Bag`), not its weights: a newer document-frequency table
 changes every weight without touching a row.
@@ -23,7 +23,7 @@ from itertools import pairwise
 from typing import Any, Protocol, Self
 
 import numpy as np
-import snowballstemmer
+import Stemmer
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -32,6 +32,7 @@ WORD = re.compile(r"[^\W_]+(?:\+\+|#)?")
 BREAK = re.compile(r"[.,:;!?()]|\s\w|\w\s")
 
 COMPARED_AT_ONCE = 250
+SENTENCE_REACH = 120.0  # of models that read whole sentences
 
 # English function words. A longer list, or one of what every abstract says, cost accuracy.
 STOP_WORDS = frozenset(
@@ -57,6 +58,44 @@ class Encoder(Protocol):
     def rows(self, codes: Sequence[bytes]) -> Rows:
         """One unit-length row per code (all zero for an empty text), in the order given."""
         ...
+
+    def tokens(self, codes: Sequence[bytes]) -> NDArray[np.float64]:
+        """How long each text is: its words and pairs of words."""
+        ...
+
+
+class Model(Protocol):
+    """Turns texts into dense vectors of what they mean, whatever words they choose."""
+
+    @property
+    def id(self) -> str:
+        """At most 64 characters, stored beside every vector; two models' are never compared."""
+        ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def reach(self) -> float:
+        """In tokens (`Encoder.tokens`), the geometric mean of two texts: so long, their words and
+        what they mean count alike; longer ones say more by their words.
+        """
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(texts, dimensions): rows of unit length, in the order given. Raises ModelError."""
+        ...
+
+
+class ModelError(Exception):
+    """The model cannot be used, or not now; the message names what to mend.
+
+    retry_after: seconds for which it asks to be left alone.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +147,18 @@ class DocumentFrequencies:
         return cls(len(sets), terms[kept], counts[kept].astype(np.uint32))
 
     def idf(self, terms: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """Of each term; one that the table does not have counts as seen in a single text."""
+        """Of each term; one that the table does not have counts as seen in a single text. Without
+        any text counted, all weigh the same.
+        """
+        if not self.documents:
+            return np.ones(len(terms))
         counts = np.ones(len(terms))
         if len(self.terms):
             places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
             known = self.terms[places] == terms
             counts[known] = self.counts[places[known]]
-        idf: NDArray[np.float64] = np.log((1 + self.documents) / (1 + counts)) + 1
-        return np.maximum(idf, 1.0)
+        idf: NDArray[np.float64] = np.log((self.documents + 1) / (counts + 0.5))
+        return np.maximum(idf, 0.0)
 
     def to_bytes(self) -> bytes:
         return self.terms.astype("<u8").tobytes() + self.counts.astype("<u4").tobytes()
@@ -143,6 +186,9 @@ class WordEncoder:
     def encode(self, text: str) -> bytes:
         return bag(text).to_bytes()
 
+    def tokens(self, codes: Sequence[bytes]) -> NDArray[np.float64]:
+        return np.array([Bag.from_bytes(code).counts.sum() for code in codes], np.float64)
+
     def rows(self, codes: Sequence[bytes]) -> Rows:
         bags = [Bag.from_bytes(code) for code in codes]
         lengths = [len(each.terms) for each in bags]
@@ -155,6 +201,78 @@ class WordEncoder:
         return Rows(unit_rows(matrix), terms)
 
 
+def packed(vector: NDArray[np.float32]) -> bytes:
+    """(d,) -> d bytes: each component as a whole number of 127ths of the largest one.
+
+    Its direction is what is kept, to within a cosine of .9999 in 384 dimensions. Raises ValueError
+    for a vector that has none: all zeros, or not finite.
+    """
+    largest = float(np.abs(vector).max(initial=0.0))
+    if not 0 < largest < np.inf:
+        raise ValueError("a vector without a direction")
+    code: bytes = np.rint(vector * (127 / largest)).astype(np.int8).tobytes()
+    return code
+
+
+def unpacked(codes: Sequence[bytes]) -> NDArray[np.float32]:
+    """(codes, d): rows of unit length. Raises ValueError where they are not of one length."""
+    if len({len(code) for code in codes}) > 1:
+        raise ValueError("vectors of different models")
+    rows = np.frombuffer(b"".join(codes), np.int8).astype(np.float32)
+    return unit(rows.reshape(len(codes), -1 if rows.size else 0))
+
+
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dense rows scaled to length one; rows of zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Discriminant:
+    """What tells a topic's papers from all others: directions weighed by how little papers differ
+    along them anyway (Fisher's linear discriminant, 1936; the covariance shrunk towards a multiple
+    of the identity, Ledoit & Wolf, 2004).
+
+    It ranks as a logistic regression trained for each reader does, at the price of one product.
+    middle: (d,) and matrix: (d, d), of the papers it was fitted on.
+    """
+
+    middle: NDArray[np.float32]
+    matrix: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32], *, shrinkage: float = 3.0) -> Self:
+        """rows: (n, d) of unit length. shrinkage: of the mean variance, added to each."""
+        middle = rows.mean(axis=0)
+        centred = (rows - middle).astype(np.float64)
+        covariance = centred.T @ centred / len(rows)
+        least = shrinkage * max(float(np.trace(covariance)) / len(covariance), 1e-9)
+        matrix = np.linalg.inv(covariance + least * np.eye(len(covariance)))
+        return cls(middle, matrix.astype(np.float32))
+
+    def directions(self, means: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(topics, d): what papers' rows are multiplied with. means: (topics, d), each the mean of
+        the rows of a topic's papers; what is made of words lies elsewhere, and has no direction.
+        """
+        found: NDArray[np.float32] = ((means - self.middle) @ self.matrix).astype(np.float32)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """What is to be known of a model's vectors before topics are held against them.
+
+    dimensions, reach: as the model has them. discriminant: none while too few papers are stored.
+    """
+
+    dimensions: int
+    reach: float
+    discriminant: Discriminant | None = None
+
+
+@lru_cache(maxsize=2_000)  # a text is counted for its words, and again for what it means
 def bag(text: str) -> Bag:
     counted = Counter(map(term_id, terms(text)))
     ids = sorted(counted)
@@ -179,15 +297,23 @@ def surfaces(text: str) -> dict[int, str]:
     Of a pair, with what joins its words (chain-of-thought); none where something parts them.
     """
     text = composed(text)
+    return {term: spelling(text, *span) for term, span in spans(text).items()}
+
+
+def spans(text: str) -> dict[int, tuple[int, int]]:
+    """From term id to where the term is spelled first in a text that is `composed`."""
     words = _stemmed(text)
-    found: dict[int, str] = {}
+    found: dict[int, tuple[int, int]] = {}
     for (first, start), (second, end) in pairwise(words):
         if not BREAK.search(text, start.end(), end.start()):
-            span = " ".join(text[start.start() : end.end()].lower().split())
-            found.setdefault(term_id(f"{first} {second}"), span)
+            found.setdefault(term_id(f"{first} {second}"), (start.start(), end.end()))
     for stem, word in words:
-        found.setdefault(term_id(stem), word.group().lower())
+        found.setdefault(term_id(stem), word.span())
     return found
+
+
+def spelling(text: str, start: int, end: int) -> str:
+    return " ".join(text[start:end].lower().split())
 
 
 def _stemmed(text: str) -> list[tuple[str, re.Match[str]]]:
@@ -234,7 +360,7 @@ def stem(word: str) -> str:
     return str(_stemmer.stemWord(unaccented(word)))
 
 
-_stemmer = snowballstemmer.stemmer("english")
+_stemmer = Stemmer.Stemmer("english")
 
 
 def unit_rows(matrix: Any) -> Any:

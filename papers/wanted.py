@@ -111,7 +111,7 @@ def _look_up(
     unknown: list[str] = []
     try:
         papers, unknown = fetching.look_up_many(arxiv, asked, now=now, client=client)
-        encoding.encode_missing([paper.pk for paper in papers])
+        encoding.encode_missing([paper.pk for paper in papers], with_meaning=False)
         found = {paper.arxiv_id for paper in papers}
     except FetchError as failure:
         error, found = failure, _found_one_by_one(asked, now)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Self
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Exists, Expression, OuterRef, Q
+from django.db.models import Exists, Expression, FilteredRelation, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -151,6 +154,11 @@ class Subscriber(models.Model):
     papers_per_digest = models.PositiveSmallIntegerField(
         default=5, validators=[MinValueValidator(1), MaxValueValidator(10)]
     )
+    likes_popular = models.BooleanField(
+        _("likes what is popular"),
+        default=True,
+        help_text=_("What is popular with everybody counts a little, and has a place of its own."),
+    )
     paused_until = models.DateField(
         null=True, blank=True, help_text=_("The local date on which mail resumes.")
     )
@@ -276,12 +284,34 @@ class ConsentEvent(models.Model):
         return f"{self.kind} {self.at:%Y-%m-%d %H:%M}"
 
 
+class TopicQuerySet(models.QuerySet["Topic"]):
+    def due_before(self, moment: datetime) -> Self:
+        """Of readers whose next digest is due by then."""
+        return self.filter(subscriber__next_due_at__lte=moment)
+
+    def descriptions(self) -> Iterator[str]:
+        """What a model is asked of them, in no order: a topic's lines as one text, or its name; and
+        each paper of it that is known by its title alone.
+        """
+        kinds = (Interest.Kind.TEXT, Interest.Kind.TITLE)
+        said = FilteredRelation("interests", condition=Q(interests__kind__in=kinds))
+        rows = self.annotate(said=said).order_by("id", "said__id")
+        columns = rows.values_list("id", "name", "said__kind", "said__value")
+        for (_id, name), lines in groupby(columns.iterator(chunk_size=2000), itemgetter(0, 1)):
+            values = [(kind, value) for _id, _name, kind, value in lines if value]
+            texts = [value for kind, value in values if kind == Interest.Kind.TEXT]
+            yield "\n".join(texts) or name
+            yield from (value for kind, value in values if kind == Interest.Kind.TITLE)
+
+
 class Topic(models.Model):
     """A subject that a reader names. What it is made of are its interests."""
 
     subscriber = models.ForeignKey(Subscriber, on_delete=models.CASCADE, related_name="topics")
     name = models.CharField(max_length=80)
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = TopicQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -314,6 +344,7 @@ class Interest(models.Model):
         ORGANIZATION = "organization", _("organization")
         CATEGORY = "category", _("arXiv category")
         PAPER = "paper", _("seed paper")
+        TITLE = "title", _("paper known by its title")
 
     subscriber = models.ForeignKey(Subscriber, on_delete=models.CASCADE, related_name="interests")
     topic = models.ForeignKey(

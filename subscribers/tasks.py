@@ -13,6 +13,11 @@ def send_service_mails() -> int:
     return mail.send_due(timezone.now())
 
 
+@shared_task(name="subscribers.encode_topics")
+def encode_topics() -> None:
+    topics.encode_due(timezone.now())
+
+
 @shared_task(name="subscribers.pass_on_wishes")
 def pass_on_wishes() -> None:
     topics.pass_on_wishes(timezone.now())

@@ -14,7 +14,8 @@ OWN = {
     "LOG_FORMAT", "METRICS_TOKEN", "WEB_BIND", "WEB_WORKERS", "WEB_THREADS",
     "FALLBACK_EMAIL_URL", "FALLBACK_EMAIL_BACKEND", "MAIL_PER_SECOND", "MAIL_PER_DAY",
     "MAIL_WARMUP_FROM", "MAIL_WARMUP_FIRST_DAY", "MAIL_WARMUP_GROWTH", "ARXIV_CATEGORIES",
-    "SEMANTIC_SCHOLAR_KEY", "ANSWER_RETENTION_DAYS", "PUBLIC_ENTRIES",
+    "SEMANTIC_SCHOLAR_KEY", "ANSWER_RETENTION_DAYS", "PUBLIC_ENTRIES", "SEMANTIC_MODEL",
+    "SEMANTIC_MODEL_NAME", "SEMANTIC_API_KEY",
 }  # fmt: skip
 
 # A shell that starts us in the background has us ignore Ctrl-C, and so whatever we start.
@@ -38,6 +39,7 @@ os.environ |= {
             "ARXIV_FEED_URL",
             "ARXIV_OAI_URL",
             "SEMANTIC_SCHOLAR_URL",
+            "ORCID_URL",
         ],
         "http://127.0.0.1:9",
     ),

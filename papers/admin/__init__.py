@@ -4,7 +4,7 @@ from .catching_up import HarvestAdmin, WantedCategoryAdmin, WantedPaperAdmin
 from .editions import EditionAdmin, EntryAdmin
 from .reading import ReadOnly
 from .sources import FetchAdmin, SourceAdmin
-from .stored import PaperAdmin, RevisionAdmin, SignalAdmin, VocabularyAdmin
+from .stored import PaperAdmin, RevisionAdmin, SignalAdmin, TrendingFitAdmin, VocabularyAdmin
 
 __all__ = [
     "EditionAdmin",
@@ -16,6 +16,7 @@ __all__ = [
     "RevisionAdmin",
     "SignalAdmin",
     "SourceAdmin",
+    "TrendingFitAdmin",
     "VocabularyAdmin",
     "WantedCategoryAdmin",
     "WantedPaperAdmin",

@@ -296,7 +296,7 @@ class EntryAdmin(ReadOnly, ActionsOnPage, LongList, admin.ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
         rows: QuerySet[Entry] = super().get_queryset(request)
-        return rows.defer("paper__vector", "paper__abstract")
+        return rows.defer("paper__vector", "paper__meaning", "paper__abstract")
 
     def page_actions(self, request: HttpRequest, obj: Entry) -> list[str]:
         if obj.dropped_at is not None:
@@ -434,7 +434,9 @@ def _desk(request: HttpRequest, edition: Edition) -> dict[str, Any]:
     tab = _tab(request.GET.get("show"))
     total = counts[_count_name(tab)]
     shown = edition.entries.filter(tab.rows).select_related("paper", "source").order_by(*_BY_RANK)
-    shown = shown.defer("paper__vector", "paper__abstract", "paper__authors", "paper__keywords")
+    shown = shown.defer(
+        "paper__vector", "paper__meaning", "paper__abstract", "paper__authors", "paper__keywords"
+    )
     page = _page(shown, total, request.GET.get("page"))
     return {
         "tabs": [(each, counts[_count_name(each)]) for each in TABS if counts[_count_name(each)]],
@@ -482,7 +484,7 @@ def _add(edition: Edition, form: AddPaperForm, *, by: str) -> Entry:
     """Raises EditorError and FetchError."""
     now = timezone.now()
     arxiv_id, note = form.cleaned_data["paper"], form.cleaned_data["note"]
-    known = Paper.objects.defer("vector").filter(arxiv_id=arxiv_id).first()
+    known = Paper.objects.defer("vector", "meaning").filter(arxiv_id=arxiv_id).first()
     paper = known or fetching.look_up(arxiv_id, now=now)
     with transaction.atomic():
         entry = editions.add(edition, paper, now)

@@ -13,7 +13,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from ..listing import LongList
-from ..models import Paper, Revision, Signal, Vocabulary
+from ..models import Paper, Revision, Signal, TrendingFit, Vocabulary
 from .reading import ReadOnly
 
 SHOWN_CHARACTERS = 160  # of a text before and after
@@ -75,7 +75,7 @@ class PaperAdmin(LongList, admin.ModelAdmin):
             _("Who says so"),
             {"fields": ["said_by", "first_seen_at", "updated_at", "enriched_at"]},
         ),
-        (_("For the ranking"), {"fields": ["encoder", "content_hash"]}),
+        (_("For the ranking"), {"fields": ["encoder", "meaning_by", "content_hash"]}),
     ]  # fmt: skip
     inlines = [RevisionInline, SignalInline]
 
@@ -83,10 +83,10 @@ class PaperAdmin(LongList, admin.ModelAdmin):
         css = {"all": ["papers/editor.css"]}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Paper]:
-        return super().get_queryset(request).defer("vector")
+        return super().get_queryset(request).defer("vector", "meaning")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Paper | None = None) -> list[str]:
-        editable = {"withdrawn_at", "vector"}
+        editable = {"withdrawn_at", "vector", "meaning"}
         stored = [field.name for field in Paper._meta.fields if field.name not in editable]
         return [*stored, "author_names", "in_categories", "with_keywords", "said_by"]
 
@@ -131,7 +131,11 @@ class RevisionAdmin(_Told, ReadOnly, LongList, admin.ModelAdmin):
         css = {"all": ["papers/editor.css"]}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Revision]:
-        return super().get_queryset(request).defer("paper__vector", "paper__abstract")
+        return (
+            super()
+            .get_queryset(request)
+            .defer("paper__vector", "paper__meaning", "paper__abstract")
+        )
 
     @admin.display(description=_("at"))
     def minute(self, revision: Revision) -> str:
@@ -159,6 +163,12 @@ class VocabularyAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["encoder", "documents", "created_at"]
     list_filter = ["encoder"]
     date_hierarchy = "created_at"
+    exclude = ["table"]
+
+
+@admin.register(TrendingFit)
+class TrendingFitAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["encoder", "papers", "created_at"]
     exclude = ["table"]
 
 

@@ -71,8 +71,9 @@ def test_beat_goes_on_while_the_broker_is_away(db, scheduler, monkeypatch, time_
     while scheduler.tick() == 0:
         pass
     assert sorted(set(tried)) == [
-        "digest.heartbeat", "digest.tick", "papers.enrich", "papers.fetch_due",
-        "papers.look_up_wanted", "subscribers.pass_on_wishes",
+        "digest.heartbeat", "digest.tick", "papers.encode", "papers.enrich", "papers.fetch_due",
+        "papers.fit_trending",
+        "papers.look_up_wanted", "subscribers.encode_topics", "subscribers.pass_on_wishes",
     ]  # fmt: skip
     assert caplog.text.count("task not handed out") == len(tried) == len(scheduler.schedule)
     assert "Connection refused" in caplog.text

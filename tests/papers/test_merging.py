@@ -41,7 +41,9 @@ def merged(*said: tuple[str, PaperRecord], paper: Paper | None = None) -> Paper:
 
 
 def test_every_field_of_a_record_that_is_stored_has_its_order_of_sources():
-    of_the_reading = {"arxiv_id", "position", "listed_at", "withdrawn", "is_listed", "is_dated"}
+    of_the_reading = {
+        "arxiv_id", "position", "listed_at", "withdrawn", "is_listed", "is_dated", "submitter",
+    }  # fmt: skip
     assert set(merging.WINS) == set(PaperRecord.__dataclass_fields__) - of_the_reading
 
 
@@ -237,11 +239,14 @@ def test_votes_and_citations_change_without_a_trace():
 def test_a_text_that_changed_loses_its_vector_and_one_that_did_not_keeps_it():
     paper = merged((HUGGINGFACE, said_by(HUGGINGFACE)))
     paper.encoder, paper.vector = "words", b"vector"
+    paper.meaning_by, paper.meaning = "model", b"meaning"
 
     merged((HUGGINGFACE, said_by(HUGGINGFACE, upvotes=90, tldr="Other")), paper=paper)
     assert (paper.encoder, paper.vector) == ("words", b"vector")
+    assert (paper.meaning_by, paper.meaning) == ("model", b"meaning")
     merged((ARXIV, said_by(ARXIV)), paper=paper)
     assert (paper.encoder, paper.vector) == ("", b"")
+    assert (paper.meaning_by, paper.meaning) == ("", b"")
 
 
 RECORDS = st.builds(

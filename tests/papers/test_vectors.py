@@ -151,7 +151,17 @@ def test_texts_about_the_same_are_nearer_than_others(encoder):
 def test_idf_is_smoothed_and_a_term_the_table_lacks_counts_as_seen_once():
     table = DocumentFrequencies.count([bag("robot arm"), bag("robot leg"), bag("robot")])
     ids = np.array([term_id(term) for term in ("robot", "arm", "wing")], np.uint64)
-    assert table.idf(ids) == pytest.approx([1.0, np.log(4 / 2) + 1, np.log(4 / 2) + 1])
+    assert table.idf(ids) == pytest.approx(np.log([4 / 3.5, 4 / 1.5, 4 / 1.5]))
+
+
+def test_what_stands_in_every_text_weighs_hardly_anything_and_never_less_than_nothing():
+    texts = [bag(f"robot {n * 'arm '}") for n in range(1, 40)]
+    (weight,) = DocumentFrequencies.count(texts).idf(np.array([term_id("robot")], np.uint64))
+    assert 0 <= weight < 0.02
+    larger = DocumentFrequencies(
+        3, np.array([term_id("robot")], np.uint64), np.array([9], np.uint32)
+    )
+    assert larger.idf(np.array([term_id("robot")], np.uint64)) == [0.0]
 
 
 def test_without_a_table_every_term_weighs_the_same():

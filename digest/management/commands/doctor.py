@@ -27,14 +27,17 @@ from kombu.exceptions import OperationalError
 
 from digest import health
 from digest.models import Digest, Hold, Slot
-from papers import freshness
+from papers import encoding, freshness
 from papers.freshness import Freshness, Health
+from papers.models import Paper
+from papers.vectors import ModelError
 from subscribers import categories, flow
 from subscribers.models import Subscriber, address_hash
 from subscribers.transports import get_transport, get_transports
 
 SLOTS_LOOKED_AT = 14
 BROKER_TIMEOUT_SECONDS = 3
+UNREAD_PAPERS = 500  # more than a day brings
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Django's own backends that show or drop mail, and ours that keeps it here.
 KEEPS_MAIL_HERE = ("outbox", "console", "locmem", "dummy", "filebased")
@@ -98,6 +101,7 @@ def findings(now: datetime) -> Iterator[Finding]:
         yield _suppression_key()
         yield from _sources(now)
         yield from _circuits(now)
+        yield _meaning()
         for look_now in (_processes, _hold, _due_readers, _slots, _uncertain):
             yield look_now(now)
 
@@ -277,6 +281,20 @@ def _circuits(now: datetime) -> Iterator[Finding]:
     if not halted:
         names = ", ".join(each.name for each in stand)
         yield Finding("circuit", Verdict.OK, f"mail may leave by {names}")
+
+
+def _meaning() -> Finding:
+    """The model, and how far it has come."""
+    subject = "meaning"
+    try:
+        model = encoding.chosen_model()
+    except ModelError as error:
+        return Finding(subject, Verdict.FAIL, f"words alone decide: {error}", "SEMANTIC_MODEL")
+    left, stored = encoding.missing_meanings().count(), Paper.objects.count()
+    text = f"{model.id} has read {stored - left} of {stored} papers"
+    if left > UNREAD_PAPERS:
+        return Finding(subject, Verdict.WARN, text, "`manage.py encode_papers`, or patience")
+    return Finding(subject, Verdict.OK, text)
 
 
 def _processes(now: datetime) -> Finding:

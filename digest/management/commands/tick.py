@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from digest import assembly, sending, tasks
-from papers import enriching, fetching, wanted
+from papers import encoding, enriching, fetching, wanted
 from subscribers import topics
 
 from .send_digests import said, sign_of_life, soft_stop
@@ -61,6 +61,9 @@ class Command(BaseCommand):
             topics.pass_on_wishes(now)
         wanted.look_up_due(now)
         fetches += enriching.enrich_due(now)
+        if now.minute % 10 == 0:
+            topics.encode_due(now)
+        encoding.encode_due(now)
         failed = [fetch for fetch in fetches if fetch.status == fetch.Status.FAILED]
         self.stdout.write(f"fetched {len(fetches) - len(failed)}, failed {len(failed)}")
 
