@@ -20,7 +20,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils.translation import gettext as _
 
-from . import encoding, storing, trending
+from . import encoding, expecting, storing, trending
 from .merging import has_votes
 from .models import Edition, Entry, Fetch, FetchQuerySet, Paper, Signal, Source, utc_day
 from .records import PaperRecord, one_line
@@ -215,7 +215,7 @@ def add(edition: Edition, paper: Paper, now: datetime) -> Entry:
         entry = Entry.objects.create(
             edition=edition, paper=paper, position=min(last + 1, MAX_POSITION), added_at=now
         )
-    encoding.encode_missing([paper.pk])
+    encoding.encode_missing([paper.pk], with_meaning=False)
     log.info("paper added", day=edition.day, paper=paper.arxiv_id)
     return entry
 
@@ -275,6 +275,7 @@ def _add(
     """Adds the papers that the edition lacks; those it has take their latest position.
 
     A source with votes takes over what another one had listed: it stands on the front page then.
+    Whoever submitted it first remains its submitter.
     """
     known = {entry.paper_id: entry for entry in edition.entries.all()}
     is_trending = has_votes(source.slug)
@@ -282,13 +283,20 @@ def _add(
     for each in listed:
         position = min(each.record.position, MAX_POSITION)
         entry = known.get(each.paper.pk)
+        is_moved = entry is None or _moves(
+            entry, position, is_trending=is_trending, is_stale=each.is_stale
+        )
         if entry is None:
             entry = Entry(edition=edition, paper=each.paper, source=source, added_at=now)
-        elif not _moves(entry, position, is_trending=is_trending, is_stale=each.is_stale):
+        is_named = bool(each.record.submitter) and not entry.submitter
+        if not (is_moved or is_named):
             continue
-        elif entry.source_id is not None:  # what an editor added stays theirs
-            entry.source = source
-        entry.position, entry.is_trending = position, is_trending
+        if is_moved:
+            if entry.source_id is not None:  # what an editor added stays theirs
+                entry.source = source
+            entry.position, entry.is_trending = position, is_trending
+        if is_named:
+            entry.submitter = each.record.submitter
         entry.pk = None  # found by edition and paper
         entries.append(entry)
     Entry.objects.bulk_create(
@@ -296,7 +304,7 @@ def _add(
         batch_size=BATCH,
         update_conflicts=True,
         unique_fields=["edition", "paper"],
-        update_fields=["position", "source", "is_trending"],
+        update_fields=["position", "source", "is_trending", "submitter"],
     )
     if any(each.paper.pk not in known for each in listed):
         Edition.objects.filter(pk=edition.pk).update(grew_at=now)
@@ -345,17 +353,18 @@ def _readings(source: Source, day: date, now: datetime) -> FetchQuerySet:
 def _close(
     edition: Edition, failures: Sequence[Fetch], now: datetime, *, by: str = ""
 ) -> Edition | None:
-    # Encoding takes its time, so it is done before the lock.
+    # Encoding takes its time, and so does looking back: both are done before the lock.
     paper_ids = sorted(edition.entries.values_list("paper_id", flat=True))
-    encoding.encode_missing(paper_ids)
+    encoding.encode_missing(paper_ids, with_meaning=False)
     groups = encoding.duplicate_groups(paper_ids)
+    lifts = expecting.lifts(edition)
     with transaction.atomic():
         _lock()
         entries = list(edition.entries.all())
         has_grown = sorted(entry.paper_id for entry in entries) != paper_ids
         if has_grown or not Edition.objects.open().filter(pk=edition.pk).exists():
             return None
-        _rank(entries, edition.day, groups)
+        _rank(entries, edition.day, groups, lifts)
         highest = Edition.objects.aggregate(highest=Max("closed_seq"))["highest"]
         edition.closed_seq, edition.closed_at = (highest or 0) + 1, now
         edition.closed_by, edition.note = one_line(by)[:CLOSER_MAX], _note(edition, failures, now)
@@ -370,8 +379,10 @@ def _close(
     return edition
 
 
-def _rank(entries: Sequence[Entry], day: date, groups: dict[int, int]) -> None:
-    placed = {place.paper_id: place for place in trending.rank(_contenders(entries, day))}
+def _rank(
+    entries: Sequence[Entry], day: date, groups: dict[int, int], lifts: dict[int, float]
+) -> None:
+    placed = {place.paper_id: place for place in trending.rank(_contenders(entries, day, lifts))}
     for entry in entries:
         place = placed[entry.paper_id]
         entry.score, entry.rank = place.score, place.rank
@@ -386,7 +397,9 @@ def _rank(entries: Sequence[Entry], day: date, groups: dict[int, int]) -> None:
     )
 
 
-def _contenders(entries: Sequence[Entry], day: date) -> list[trending.Contender]:
+def _contenders(
+    entries: Sequence[Entry], day: date, lifts: dict[int, float]
+) -> list[trending.Contender]:
     """Votes count where a source with votes listed the paper in this edition."""
     readings: dict[int, list[trending.Reading]] = defaultdict(list)
     trend = [entry.paper_id for entry in entries if entry.is_trending]
@@ -402,6 +415,7 @@ def _contenders(entries: Sequence[Entry], day: date) -> list[trending.Contender]
             listed_from=_listed_from(readings[entry.paper_id], times, day),
             position=entry.position,
             readings=tuple(readings[entry.paper_id]),
+            lift=lifts.get(entry.paper_id, 0.0),
         )
         for entry in entries
     ]

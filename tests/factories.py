@@ -34,7 +34,9 @@ def make_edition(
     day: date, papers: Sequence[Paper], *, closed_seq: int | None = None, is_backfill: bool = False
 ) -> Edition:
     """A closed edition, ranked in the order of `papers`."""
-    source, _made = Source.objects.get_or_create(slug="huggingface", name="Hugging Face")
+    source, _made = Source.objects.get_or_create(
+        slug="huggingface", defaults={"name": "Hugging Face"}
+    )
     closed_at = datetime.combine(day, time(20), UTC)
     edition = Edition.objects.create(
         day=day,

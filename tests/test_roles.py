@@ -27,6 +27,7 @@ from papers.models import (
     Revision,
     Signal,
     Source,
+    TrendingFit,
     Vocabulary,
     WantedCategory,
     WantedPaper,
@@ -92,6 +93,7 @@ def rows(transport) -> dict[type[Model], Model]:
         source=Source.objects.get(slug="huggingface"), day=edition.day, started_at=DUE
     )
     Vocabulary.objects.get_or_create(encoder="test-1", defaults={"documents": 1, "table": b""})
+    TrendingFit.objects.create(encoder="test-1", papers=1, table=b"")
     Revision.objects.create(paper=papers[0], field="title", source="arxiv", at=DUE)
     WantedPaper.objects.create(arxiv_id="2611.99999")
     WantedCategory.objects.create(name="math.CO")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 from papers.records import (
@@ -56,6 +57,8 @@ def read_entry(entry: Any, *, position: int) -> PaperRecord:
         withdrawn=bool(paper.get("withdrawnAt")),
         position=min(position, MAX_POSITION),
         is_dated=dated_at is not None,
+        submitter=_submitter(paper.get("submittedOnDailyBy"))
+        or _submitter(outer.get("submittedBy")),
     )
 
 
@@ -78,6 +81,16 @@ def _organization(holder: Mapping[str, Any]) -> str:
     organization = as_object(holder.get("organization"))
     name = one_line(organization.get("fullname")) or one_line(organization.get("name"))
     return name[:MAX_NAME_LENGTH]
+
+
+def _submitter(account: Any) -> str:
+    """Of whoever put the paper on the list, a hash of the handle: enough to see what else they
+    listed. The handle itself, names and pictures go no further. It is no secret, as handles are
+    public: who knows one can make its hash.
+    """
+    said = as_object(account)
+    handle = one_line(said.get("user")) or one_line(said.get("name"))
+    return blake2b(handle.lower().encode(), digest_size=8).hexdigest() if handle else ""
 
 
 def _address(value: Any) -> str:

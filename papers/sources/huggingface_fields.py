@@ -12,7 +12,8 @@ from papers.sources.huggingface_entry import MAX_NAME_LENGTH, as_object, author_
 MAX_UNKNOWN = 50  # names of fields to report; garbage may have a million
 
 # The objects that are read, by their place in an entry, with all the fields ever seen in them.
-# The site's accounts (submittedBy, authors.user) are not looked into: nothing of theirs is read.
+# Into the site's accounts (submittedBy, submittedOnDailyBy, authors.user) this does not look. Of
+# whoever submitted a paper a hash of the handle is read (`huggingface_entry`), of authors nothing.
 _KNOWN = {
     "": "paper publishedAt title summary thumbnail numComments submittedBy isAuthorParticipating "
     "organization submitterOrganization mediaUrl mediaUrls upvoted",

@@ -40,6 +40,7 @@ def entry(number: int, *, day: str = "2026-11-23", **paper: Any) -> dict[str, An
         "summary": f"What paper {number} is about,\ntold in wrapped lines.\n  And a second part.",
         "upvotes": number,
         "discussionId": "d1",
+        "submittedOnDailyBy": {"user": f"lister{number}", "fullname": "Some Body", "type": "user"},
     } | paper
     return {
         "paper": {key: value for key, value in fields.items() if value is not None},

@@ -22,6 +22,7 @@ from papers.models import (
     Paper,
     Revision,
     Source,
+    TrendingFit,
     WantedCategory,
     WantedPaper,
 )
@@ -126,12 +127,13 @@ def history(edition: Edition) -> list[str]:
     "model",
     [
         "source", "fetch", "paper", "signal", "edition", "entry", "vocabulary", "revision",
-        "wantedpaper", "wantedcategory", "harvest",
+        "trendingfit", "wantedpaper", "wantedcategory", "harvest",
     ],
 )  # fmt: skip
 def test_every_model_has_its_list_search_and_page(operator, open_edition, source, model):
     Fetch.objects.create(source=source, day=MONDAY, status="failed", error="HTTP 503")
     revised(Paper.objects.first())
+    TrendingFit.objects.create(encoder="words-1", papers=1, table=b"")
     WantedPaper.objects.create(arxiv_id="cs/9901001")
     WantedCategory.objects.create(name="math.CO")
     Harvest.objects.create(source=source, name="cs", since=MONDAY, until=MONDAY)

@@ -179,6 +179,17 @@ def test_a_paper_listed_on_two_days_has_a_place_in_both(tell):
     assert Paper.objects.count() == 1
 
 
+def test_whoever_submitted_it_first_is_kept_and_a_source_that_is_silent_takes_nothing(tell):
+    tell(record(1), record(2, submitter="b" * 16))
+    tell(record(1, submitter="a" * 16), record(2), now=AFTERNOON)
+    tell(record(1, submitter="c" * 16), record(2, submitter="c" * 16), now=EVENING)
+
+    assert list(Entry.objects.order_by("paper_id").values_list("submitter", flat=True)) == [
+        "a" * 16,
+        "b" * 16,
+    ]
+
+
 # -- late papers ---------------------------------------------------------------------------
 
 
@@ -328,10 +339,10 @@ def test_an_edition_that_grows_while_it_is_encoded_waits_for_the_next_round(tell
     tell(record(1))
     encode = editions.encoding.encode_missing
 
-    def encode_slowly(paper_ids):
+    def encode_slowly(paper_ids, **options):
         monkeypatch.setattr(editions.encoding, "encode_missing", encode)
         tell(record(2), now=TUESDAY)
-        return encode(paper_ids)
+        return encode(paper_ids, **options)
 
     monkeypatch.setattr(editions.encoding, "encode_missing", encode_slowly)
 

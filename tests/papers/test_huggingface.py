@@ -204,6 +204,21 @@ def test_an_author_who_hides_their_profile_is_still_an_author():
     assert oven.authors == ("Ada Example", "Zoë Müller", "Ben Sample")
 
 
+def test_whoever_submitted_it_is_known_by_a_hash_of_their_handle_alone():
+    before, now = answer(
+        entry(1, submittedOnDailyBy=None) | {"submittedBy": {"name": "Somebody", "fullname": "S."}},
+        entry(2, submittedOnDailyBy={"user": "somebody", "_id": "f00", "fullname": "S. B."}),
+    ).records
+
+    assert before.submitter == now.submitter == "af739a05da40427f"
+    assert answer(entry(3)).records[0].submitter != now.submitter
+
+
+@pytest.mark.parametrize("account", [None, "somebody", {}, {"user": ["x"]}, {"user": " "}, [1]])
+def test_who_names_nobody_was_submitted_by_nobody(account):
+    assert answer(entry(1, submittedOnDailyBy=account)).records[0].submitter == ""
+
+
 def test_an_entry_with_next_to_nothing_is_a_record():
     bare = parsed("hf_2025-12-18.json").records[1]
 
