@@ -187,7 +187,8 @@ class Town:
         from subscribers.models import Interest, Subscriber, Topic
 
         then = self._due_at - timedelta(days=30)
-        before = self._due_at - timedelta(days=1)
+        # Two days, for where it is still yesterday the day before is two days ago.
+        before = self._due_at - timedelta(days=2)
         self.slot = Slot.objects.create(date=before.date())
         return {
             "reader": Subscriber(
@@ -213,7 +214,7 @@ class Town:
         }
 
     def load(self, readers: int) -> None:
-        """So many of them, each with topics and with a digest of the morning before."""
+        """So many of them, each with topics and with a digest of an earlier morning."""
         from digest.models import Slot
 
         loader = Loader(self._examples)
@@ -252,7 +253,7 @@ class Town:
             is_known = rng.random() < KNOWN_SHARE
             own = self._words.take(rng.randint(2, 4))
             name = subject.capitalize() if is_known else f"{own[0]} {own[1]} {number}"
-            self._topic(pk, name, _wishes(rng, subject, [] if is_known else own), rows)
+            self._topic(pk, name, wishes(rng, subject, [] if is_known else own), rows)
         if rng.random() < 0.15:
             self._interest(pk, None, ("keyword", self._words.take(1)[0]), rows)
 
@@ -284,7 +285,7 @@ class Town:
         })  # fmt: skip
 
 
-def _wishes(rng: random.Random, subject: str, own: Sequence[str]) -> Iterator[tuple[str, str]]:
+def wishes(rng: random.Random, subject: str, own: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What a topic is made of: a description for all, and what some add to it."""
     category, words = SUBJECTS[subject]
     yield "text", " ".join([subject, *own]) if own else f"{subject}: {' '.join(words)}"

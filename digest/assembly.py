@@ -153,18 +153,24 @@ def choose(
 
 
 def facts_of(subscribers: Sequence[Subscriber]) -> dict[int, profile.ReaderFacts]:
-    """What the readers told us, by subscriber id; three queries for any number of readers."""
+    """What the readers told us, by subscriber id; four queries for any number of readers."""
     return told.facts_of([subscriber.pk for subscriber in subscribers])
 
 
 def upcoming(
-    subscriber: Subscriber, *, now: datetime, also_muted: tuple[profile.Rule, ...] = ()
+    subscriber: Subscriber,
+    *,
+    now: datetime,
+    also_muted: tuple[profile.Rule, ...] = (),
+    also_topics: tuple[profile.TopicFacts, ...] = (),
 ) -> Choice:
-    """What the reader would get if their digest were made now. Writes nothing."""
+    """What the reader would get if their digest were made now, and if they had said this besides.
+    Writes nothing.
+    """
     news = candidates.read(candidates.editions_for(now), now=now)
     facts = told.facts_of([subscriber.pk])[subscriber.pk]
     reader = Reader(
-        replace(facts, muted=facts.muted + also_muted),
+        replace(facts, muted=facts.muted + also_muted, topics=facts.topics + also_topics),
         subscriber.papers_per_digest,
         **_limits(
             subscriber.cursor,
@@ -555,7 +561,7 @@ def _pages_of(
     if news is None:
         return [_Page(closed_seq=reader.cursor) for reader in readers]
     profiles = [profile.build(reader.facts, now=now) for reader in readers]
-    ranked = ranking.rank(profiles, news.corpus, codes=among.codes(profiles))
+    ranked = ranking.rank(profiles, news.corpus, texts=among.texts(profiles))
     return [_page(reader, each, news) for reader, each in zip(readers, ranked, strict=True)]
 
 

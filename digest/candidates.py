@@ -22,6 +22,8 @@ from papers.models import Edition, Entry, Paper
 
 from . import profile, ranking
 from .compose import Shelf
+from .nearness import Text
+from .phrasebook import Phrasebook
 from .recent import Recent
 
 LONGEST_WINDOW_DAYS = 8
@@ -56,6 +58,7 @@ class Candidates:
     listed_before: frozenset[int]
     first_listed: date | None
     encoder: vectors.Encoder
+    phrasebook: Phrasebook
     _places: dict[int, _Place]
     _asked: dict[tuple[int, date, bool], News | None] = field(default_factory=dict)
     _made: dict[frozenset[int], News | None] = field(default_factory=dict)
@@ -71,10 +74,12 @@ class Candidates:
             self._asked[key] = self._look(*key)
         return self._asked[key]
 
-    def codes(self, profiles: Sequence[profile.Profile]) -> dict[int, bytes]:
-        """Of the stored papers that the profiles name, by their id."""
-        wanted = {key for key in profile.keys(profiles) if isinstance(key, int)}
-        return _codes(sorted(wanted), self.encoder)
+    def texts(self, profiles: Sequence[profile.Profile]) -> dict[profile.Key, Text]:
+        """All that the profiles name; of stored papers those that there are."""
+        keys = profile.keys(profiles)
+        stored = _texts(sorted(key for key in keys if isinstance(key, int)), self.encoder)
+        found: dict[profile.Key, Text] = dict(stored.items())
+        return found | self.phrasebook.texts(keys)
 
     def _look(self, cursor: int, since: date, newest_only: bool) -> News | None:
         there = {place.edition_id for place in self._places.values()}
@@ -101,7 +106,7 @@ class Candidates:
             _facts(row, self._places[row.paper_id], day_of[row.edition_id], now=self.now)
             for row in rows
         ]
-        corpus = ranking.Corpus(papers, _reading(rows, papers, self.encoder))
+        corpus = ranking.Corpus(papers, _reading(rows, papers, self.encoder, now=self.now))
         may_repeat = not self.listed_before.isdisjoint(corpus.place_of)
         return News(corpus, Shelf(papers), newest, may_repeat)
 
@@ -117,8 +122,15 @@ def editions_for(now: datetime) -> list[Edition]:
 def read(editions: Sequence[Edition], *, now: datetime) -> Candidates:
     """The papers of the editions; what these say is read once it is somebody's news."""
     listed_before, first_listed = _listed_before(editions)
+    encoder = encoding.encoder()
     return Candidates(
-        editions, now, listed_before, first_listed, encoding.encoder(), _newest_places(editions)
+        editions=editions,
+        now=now,
+        listed_before=listed_before,
+        first_listed=first_listed,
+        encoder=encoder,
+        phrasebook=_phrasebook(encoder, encoding.meaning_model()),
+        _places=_newest_places(editions),
     )
 
 
@@ -146,6 +158,7 @@ class _Row(NamedTuple):
     stars: int | None
     content_hash: str
     encoder: str
+    meaning_by: str
     title: str
     abstract: str
     organization: str
@@ -230,32 +243,57 @@ def _listed_before(editions: Sequence[Edition]) -> tuple[frozenset[int], date | 
 
 # -- what is kept --------------------------------------------------------------------------
 
-_Kept = tuple[vectors.Encoder, ranking.Reading]
+_books: Recent[int, tuple[vectors.Encoder, vectors.Model | None, Phrasebook]] = Recent(1)
+
+
+def _phrasebook(encoder: vectors.Encoder, model: vectors.Model | None) -> Phrasebook:
+    """Kept while both stay the same."""
+    kept = _books.get(0)
+    if kept is None or kept[0] is not encoder or kept[1] is not model:
+        kept = encoder, model, Phrasebook(encoder, encoding.meanings_of)
+        _books.put(0, kept)
+    return kept[2]
+
+
+_Kept = tuple[vectors.Encoder, vectors.Sense | None, ranking.Reading]
 _readings: Recent[Any, _Kept] = Recent(PAPERS_KEPT)
 
 
 def _reading(
-    rows: Sequence[_Row], papers: Sequence[ranking.PaperFacts], encoder: vectors.Encoder
+    rows: Sequence[_Row],
+    papers: Sequence[ranking.PaperFacts],
+    encoder: vectors.Encoder,
+    *,
+    now: datetime,
 ) -> ranking.Reading:
     """Kept under all that it is made of: what is read of each paper, and which papers say what is
     ordinary. A vector is made of the text and the encoder; a table fitted anew is a new encoder.
     """
-    columns = ("id", "content_hash", "updated_at")
+    columns = ("id", "content_hash", "updated_at", "meaning_by")
     recent = Paper.objects.filter(pk__in=_ordinary(encoder)).order_by("-first_seen_at", "-id")
     ordinary = tuple(recent.values_list(*columns))
     said = tuple((p.paper_id, p.title, p.abstract, p.authors, p.organization) for p in papers)
     named = tuple((paper.categories, paper.keywords) for paper in papers)
-    key = said, named, tuple(row.encoder for row in rows), ordinary
+    key = said, named, tuple((row.encoder, row.meaning_by) for row in rows), ordinary
     kept = _readings.get(key)
-    if kept is not None and kept[0] is encoder:
-        return kept[1]
-    codes = _codes([row.paper_id for row in rows], encoder)
-    usual = _codes([id for id, *_ in ordinary], encoder)
-    coded = [replace(paper, code=codes.get(paper.paper_id, b"")) for paper in papers]
+    sense = encoding.sense(now.date())
+    if kept is not None and kept[0] is encoder and kept[1] is sense:
+        return kept[2]
+    texts = _texts([row.paper_id for row in rows], encoder)
+    usual = _texts([id for id, *_ in ordinary], encoder)
+    nothing = Text(b"")
+    coded = [
+        replace(paper, code=text.words, meaning=text.meaning)
+        for paper in papers
+        for text in [texts.get(paper.paper_id, nothing)]
+    ]
     reading = ranking.Reading.of(
-        coded, reference=[usual[id] for id, *_ in ordinary if id in usual], encoder=encoder
+        coded,
+        reference=[usual[id] for id, *_ in ordinary if id in usual],
+        encoder=encoder,
+        sense=sense,
     )
-    _readings.put(key, (encoder, reading), size=len(papers))
+    _readings.put(key, (encoder, sense, reading), size=len(papers))
     return reading
 
 
@@ -274,14 +312,20 @@ def _ordinary(encoder: vectors.Encoder) -> list[int]:
     return [seen[int(n * step)] for n in range(min(len(seen), REFERENCE_PAPERS))]
 
 
-def _codes(paper_ids: Sequence[int], encoder: vectors.Encoder) -> dict[int, bytes]:
-    """As stored, or made now where the paper changed since it was encoded."""
+def _texts(paper_ids: Sequence[int], encoder: vectors.Encoder) -> dict[int, Text]:
+    """As stored, or made now where the paper changed since it was encoded; of meanings only those
+    of the model in use.
+    """
     if not paper_ids:
         return {}
+    model = encoding.meaning_model()
     papers = Paper.objects.filter(id__in=paper_ids)
-    stored = papers.filter(encoder=encoder.id).values_list("id", "vector")
-    codes = {id: bytes(vector) for id, vector in stored}
-    if len(codes) < len(paper_ids):
+    stored = papers.filter(encoder=encoder.id).values_list("id", "vector", "meaning_by", "meaning")
+    found = {
+        id: Text(bytes(vector), bytes(meaning) if model and by == model.id else b"")
+        for id, vector, by, meaning in stored
+    }
+    if len(found) < len(paper_ids):
         for paper in papers.exclude(encoder=encoder.id).only("title", "abstract"):
-            codes[paper.pk] = encoder.encode(paper.text)
-    return codes
+            found[paper.pk] = Text(encoder.encode(paper.text))
+    return found

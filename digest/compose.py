@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from itertools import repeat
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ BRIEF_PLACES = 10
 MOST_PICKS = 3
 FULL, BRIEF, PICK = "full", "brief", "pick"
 HASH_CHARACTERS = 12
+SCORE_DECIMALS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ def compose(
     )
     if not is_worth_a_mail:
         return []
-    return [_pick(ranking, shelf.papers, paper) for paper in picks] + chosen
+    return _lines(ranking, picks, PICK, [picked(shelf.papers[paper]) for paper in picks]) + chosen
 
 
 def _own_papers(
@@ -248,16 +250,16 @@ def _own_papers(
     chosen = _chosen(worthy, first_of_topic, places=places)
     extra = None
     # The popular place is taken only beside the reader's own papers, and never from a topic.
-    if worthy and len(first_of_topic) < places:
+    if worthy and len(first_of_topic) < places and not ranking.profile.minds_popular:
         left = np.zeros_like(allowed)
         left[open_to] = True
         left[chosen] = False
         extra = _most_popular(shelf, left)
     if extra is not None:
         chosen = _chosen(worthy, first_of_topic, places=places - 1)
-    full = [_line(ranking, paper, FULL, ranking.explain(paper)) for paper in chosen]
+    full = _lines(ranking, chosen, FULL, map(ranking.explain, chosen))
     if extra is not None:
-        line = _line(ranking, extra, FULL, popular(shelf.papers[extra]))
+        (line,) = _lines(ranking, [extra], FULL, [popular(shelf.papers[extra])])
         full.append(line._replace(is_popular=True))
     named = {*chosen, extra}
     first = open_to[: len(named) + BRIEF_PLACES].tolist()
@@ -275,7 +277,8 @@ def _front_page(
     bent = replace(ranking, score=ranking.score - ranking.relevance + clear)
     allowed = allowed & (shelf.trends | (ranking.relevance >= FLOOR))
     open_to = shelf.ordered(bent.score, allowed).tolist()
-    full = [_line(bent, paper, FULL, _why(bent, shelf.papers, paper)) for paper in open_to[:places]]
+    first = open_to[:places]
+    full = _lines(bent, first, FULL, [_why(bent, shelf.papers, paper) for paper in first])
     return full + _brief(bent, open_to[places:])
 
 
@@ -306,7 +309,10 @@ def _is_wanted(ranking: Ranking, pick: int) -> bool:
 
 def _first_of_each(topics: NDArray[np.int64]) -> list[int]:
     """Where each topic comes first, ascending."""
-    return sorted(np.unique(topics, return_index=True)[1].tolist())
+    found: dict[int, int] = {}
+    for place, topic in enumerate(topics.tolist()):
+        found.setdefault(topic, place)
+    return list(found.values())
 
 
 def _chosen(worthy: Sequence[int], first_of_topic: Sequence[int], *, places: int) -> list[int]:
@@ -323,13 +329,15 @@ def _most_popular(shelf: Shelf, left: NDArray[np.bool_]) -> int | None:
     return next((place for place in shelf.popular if left[place]), None)
 
 
-def _pick(ranking: Ranking, papers: Sequence[PaperFacts], paper: int) -> Line:
-    return _line(ranking, paper, PICK, picked(papers[paper]))
-
-
 def _brief(ranking: Ranking, rest: list[int]) -> list[Line]:
-    return [_line(ranking, paper, BRIEF) for paper in rest[:BRIEF_PLACES]]
+    return _lines(ranking, rest[:BRIEF_PLACES], BRIEF, repeat(None))
 
 
-def _line(ranking: Ranking, paper: int, section: str, reason: Reason | None = None) -> Line:
-    return Line(paper, section, round(ranking.score.item(paper), 3), reason)
+def _lines(
+    ranking: Ranking, papers: Sequence[int], section: str, reasons: Iterable[Reason | None]
+) -> list[Line]:
+    scores = ranking.score[list(papers)].round(SCORE_DECIMALS).tolist()
+    return [
+        Line(paper, section, score, reason)
+        for paper, score, reason in zip(papers, scores, reasons, strict=False)
+    ]

@@ -100,7 +100,7 @@ class Matcher:
                 person = _person(rule.value)
                 return NOWHERE if person is None else self._authors.get(person, NOWHERE)
             case RuleKind.ORGANIZATION:
-                return self._of_organization(f" {_plain(rule.value)} ")
+                return self._of_organization(f" {plain(rule.value)} ")
             case RuleKind.CATEGORY:
                 return self._categories.get(rule.value.casefold(), NOWHERE)
 
@@ -136,7 +136,7 @@ class Matcher:
 
     @cached_property
     def _organizations(self) -> Mapping[str, Places]:
-        return _inverted([f" {_plain(paper.organization)} "] for paper in self._papers)
+        return _inverted([f" {plain(paper.organization)} "] for paper in self._papers)
 
     @cached_property
     def _categories(self) -> Mapping[str, Places]:
@@ -184,12 +184,12 @@ def _with_those_above(category: str) -> list[str]:
 
 def _person(name: str) -> tuple[str, str] | None:
     """First and last name, folded. A single word is nobody: surnames have too many owners."""
-    words = _plain(HYPHEN.sub("", name)).split()
+    words = plain(HYPHEN.sub("", name)).split()
     if len(words) < 2 or len(words[0]) < 2:
         return None
     return words[0], words[-1]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without case, accents and punctuation: Lecun and LeCun, Müller and Muller are one."""
     return " ".join(WORD.findall(vectors.unaccented(text).casefold().translate(BARRED)))

@@ -12,9 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
-# A text is known to the ranker by its key: a stored paper's id, or the words themselves.
-Key = int | str
+
+class Title(NamedTuple):
+    """A paper of which nothing is known but its title."""
+
+    title: str
+
+
+# A text is known to the ranker by its key: a stored paper's id, another's title, or the reader's
+# own words.
+Key = int | Title | str
 Weights = dict[Key, float]
 
 LIKE_HALF_LIFE_DAYS = 60.0
@@ -38,12 +47,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """A topic as its reader made it. `seeds` are ids of stored papers."""
+    """A topic as its reader made it. `seeds` are ids of stored papers, `titles` of others that are
+    known by their titles alone.
+    """
 
     name: str
     texts: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     seeds: tuple[int, ...] = ()
+    titles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,7 @@ class ReaderFacts:
     topics: tuple[TopicFacts, ...] = ()
     muted: tuple[Rule, ...] = ()
     opinions: tuple[Opinion, ...] = ()
+    likes_popular: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +90,15 @@ class TopicProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Topics scored apart; `disliked` is taken from each of them; `muted` excludes."""
+    """Topics scored apart; `disliked` is taken from each of them; `muted` excludes.
+
+    likes_popular: whether what trends counts beside topics.
+    """
 
     topics: tuple[TopicProfile, ...] = ()
     disliked: Weights = field(default_factory=dict)
     muted: tuple[Rule, ...] = ()
+    likes_popular: bool = True
 
     @property
     def is_empty(self) -> bool:
@@ -92,6 +109,13 @@ class Profile:
     def names_topics(self) -> bool:
         """If not, this reader gets the trending front page, which feedback bends but never ends."""
         return any(not topic.is_feedback for topic in self.topics)
+
+    @property
+    def minds_popular(self) -> bool:
+        """Topics alone count for this reader. Who names none gets what trends, whatever they said:
+        there is nothing else.
+        """
+        return self.names_topics and not self.likes_popular
 
 
 def build(facts: ReaderFacts, *, now: datetime) -> Profile:
@@ -104,7 +128,7 @@ def build(facts: ReaderFacts, *, now: datetime) -> Profile:
     if liked or (disliked and not topics):
         seeds = tuple(key for key in liked if isinstance(key, int))
         topics += (TopicProfile("", liked, seeds=seeds, is_feedback=True),)
-    return Profile(topics, disliked, facts.muted)
+    return Profile(topics, disliked, facts.muted, facts.likes_popular)
 
 
 def keys(profiles: Sequence[Profile]) -> set[Key]:
@@ -123,10 +147,11 @@ def _topic(facts: TopicFacts) -> TopicProfile:
     # for themselves, so each seed counts as much as all lines together. A category says too little
     # (hundreds of papers a day) to stand without the name.
     is_named = any(rule.kind != RuleKind.CATEGORY for rule in facts.rules)
-    is_alone = not (facts.texts or facts.seeds or is_named)
+    is_alone = not (facts.texts or facts.seeds or facts.titles or is_named)
     lines = [facts.name] if is_alone else facts.texts
     text = "\n".join(dict.fromkeys(line for line in lines if line.strip()))
-    wanted: Weights = dict.fromkeys(facts.seeds, 1.0)
+    papers: tuple[Key, ...] = (*facts.seeds, *map(Title, facts.titles))
+    wanted: Weights = dict.fromkeys(papers, 1.0)
     if text:
         wanted[text] = 1.0
     return TopicProfile(facts.name, wanted, facts.rules, facts.seeds)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from papers import vectors
 
 from .matching import BONUS as BONUS
-from .matching import Matcher
+from .matching import Matcher, plain
 from .nearness import Z_CAP as Z_CAP
-from .nearness import Ingredient, Recipe, Space, Standing
-from .profile import Key, Profile, TopicProfile, Weights
+from .nearness import Part, Recipe, Space, Standing, Text
+from .profile import Key, Profile, Title, TopicProfile, Weights
 
 TRENDING_WEIGHT = 0.5
 AGE_HALF_LIFE_DAYS = 3.0
@@ -46,7 +46,8 @@ class PaperFacts:
     upvotes: int
     age_days: float
     group: tuple[int, int] | None  # edition and number, shared by near-duplicates
-    code: bytes  # the encoder's; read where a Reading is made
+    code: bytes  # the encoder's; read where a Reading is made, as the model's meaning is
+    meaning: bytes = b""
     stars: int | None = None
     content_hash: str = ""
     picked_by: str = ""  # the editor's name; empty: chosen by score alone
@@ -65,12 +66,19 @@ class Reading:
 
     @classmethod
     def of(
-        cls, papers: Sequence[PaperFacts], *, reference: Sequence[bytes], encoder: vectors.Encoder
+        cls,
+        papers: Sequence[PaperFacts],
+        *,
+        reference: Sequence[Text],
+        encoder: vectors.Encoder,
+        sense: vectors.Sense | None = None,
     ) -> Self:
-        """reference: codes of recent papers that say what is ordinary."""
-        texts = [f"{paper.title}\n{paper.abstract}" for paper in papers]
-        codes = [paper.code for paper in papers]
-        return cls(Space(texts, codes, reference=reference, encoder=encoder), Matcher(papers))
+        """reference: recent papers that say what is ordinary. sense: of the texts' model."""
+        texts = [
+            Text(paper.code, paper.meaning, f"{paper.title}\n{paper.abstract}") for paper in papers
+        ]
+        space = Space(texts, reference=reference, encoder=encoder, sense=sense)
+        return cls(space, Matcher(papers))
 
 
 class Corpus:
@@ -82,6 +90,7 @@ class Corpus:
         self.space, self.matcher = reading.space, reading.matcher
         self.prior = _prior(papers)
         self.place_of = {paper.paper_id: place for place, paper in enumerate(papers)}
+        self.place_of_title = {plain(paper.title): place for place, paper in enumerate(papers)}
         self.nothing_muted = np.zeros(len(papers), np.bool_)
         self.nothing_muted.flags.writeable = False
 
@@ -144,16 +153,16 @@ class Reason:
 
 
 def rank(
-    profiles: Sequence[Profile], corpus: Corpus, *, codes: Mapping[int, bytes]
+    profiles: Sequence[Profile], corpus: Corpus, *, texts: Mapping[Key, Text]
 ) -> list[Ranking]:
     """One Ranking per profile. Deterministic; nothing is drawn at random.
 
-    codes: of the stored papers that profiles name; one without a code is passed over.
+    texts: of all that the profiles name (`profile.keys`); what is not there is passed over.
     """
-    recipes = [recipe for profile in profiles for recipe in _recipes(profile, codes)]
+    recipes = [recipe for profile in profiles for recipe in _recipes(profile, texts)]
     standings = iter(corpus.space.standings(recipes))
     return [
-        _rank_one(profile, [next(standings) for _ in profile.topics], corpus, codes)
+        _rank_one(profile, [next(standings) for _ in profile.topics], corpus, texts)
         for profile in profiles
     ]
 
@@ -166,21 +175,17 @@ def picked(paper: PaperFacts) -> Reason:
     return Reason("editor", name=paper.picked_by, note=paper.editor_note)
 
 
-def _recipes(profile: Profile, codes: Mapping[int, bytes]) -> list[Recipe]:
-    disliked = _part(profile.disliked, codes)
-    return [Recipe(_part(topic.wanted, codes), disliked) for topic in profile.topics]
+def _recipes(profile: Profile, texts: Mapping[Key, Text]) -> list[Recipe]:
+    disliked = _part(profile.disliked, texts)
+    return [Recipe(_part(topic.wanted, texts), disliked) for topic in profile.topics]
 
 
-def _part(weights: Weights, codes: Mapping[int, bytes]) -> tuple[tuple[Ingredient, float], ...]:
-    return tuple(
-        (key if isinstance(key, str) else codes[key], weight)
-        for key, weight in weights.items()
-        if isinstance(key, str) or key in codes
-    )
+def _part(weights: Weights, texts: Mapping[Key, Text]) -> Part:
+    return tuple((texts[key], weight) for key, weight in weights.items() if key in texts)
 
 
 def _rank_one(
-    profile: Profile, standings: Sequence[Standing], corpus: Corpus, codes: Mapping[int, bytes]
+    profile: Profile, standings: Sequence[Standing], corpus: Corpus, texts: Mapping[Key, Text]
 ) -> Ranking:
     relevance, best = _best_topic(profile, standings, corpus)
 
@@ -188,11 +193,10 @@ def _rank_one(
         topic = int(best[paper])
         if topic < 0:
             return popular(corpus.papers[paper])
-        return _reason(profile.topics[topic], standings[topic], paper, corpus, codes)
+        return _reason(profile.topics[topic], standings[topic], paper, corpus, texts)
 
-    return Ranking(
-        profile, relevance + corpus.prior, relevance, best, _muted(profile, corpus), explain
-    )
+    score = relevance if profile.minds_popular else relevance + corpus.prior
+    return Ranking(profile, score, relevance, best, _muted(profile, corpus), explain)
 
 
 def _best_topic(
@@ -223,6 +227,9 @@ def _muted(profile: Profile, corpus: Corpus) -> NDArray[np.bool_]:
     # What the reader named or judged is known to them, and closest to itself.
     known = set(profile.disliked).union(*(topic.seeds for topic in profile.topics))
     places = {corpus.place_of[paper] for paper in known if paper in corpus.place_of}
+    titles = {plain(key.title) for topic in profile.topics for key in topic.wanted
+              if isinstance(key, Title)}  # fmt: skip
+    places.update(corpus.place_of_title[each] for each in titles & corpus.place_of_title.keys())
     places.update(*(corpus.matcher.places(rule) for rule in profile.muted))
     if not places:
         return corpus.nothing_muted
@@ -245,13 +252,15 @@ def _reason(
     standing: Standing,
     paper: int,
     corpus: Corpus,
-    codes: Mapping[int, bytes],
+    texts: Mapping[Key, Text],
 ) -> Reason:
     """Made once for all who share the topic."""
-    key = standing.key, topic.name, topic.rules, topic.seeds, topic.is_feedback, paper
+    # Two titles may be one to the encoder; each reader is told their own.
+    papers = tuple(key for key in topic.wanted if not isinstance(key, str))
+    key = standing.key, topic.name, topic.rules, papers, topic.is_feedback, paper
     reason: Reason | None = corpus.space.said.get(key)
     if reason is None:
-        reason = _explain(topic, standing, paper, corpus, codes)
+        reason = _explain(topic, standing, paper, corpus, texts)
         corpus.space.said.put(key, reason)
     return reason
 
@@ -261,15 +270,17 @@ def _explain(
     standing: Standing,
     paper: int,
     corpus: Corpus,
-    codes: Mapping[int, bytes],
+    texts: Mapping[Key, Text],
 ) -> Reason:
     parts = {"z": round(float(standing.z[paper]), 3)}
     match = corpus.matcher.strongest(topic.rules, paper) if topic.rules else None
     if match is not None:
-        parts["bonus"] = BONUS[match.rule.kind]
+        parts = {"z": max(parts["z"], 0.0), "bonus": BONUS[match.rule.kind]}  # as _with_bonus
         if parts["bonus"] >= parts["z"]:
             return Reason(match.rule.kind.value, topic.name, name=match.name, parts=parts)
-    seed = _closest_seed(topic, standing, paper, codes)
+    seed = _closest_seed(topic, standing, paper, texts)
+    if isinstance(seed, Title):
+        return Reason("paper", topic.name, title=seed.title, parts=parts)
     if seed is not None:
         kind = "more" if topic.is_feedback else "paper"
         return Reason(kind, topic.name, paper_id=seed, parts=parts)
@@ -280,11 +291,11 @@ def _explain(
 
 
 def _closest_seed(
-    topic: TopicProfile, standing: Standing, paper: int, codes: Mapping[int, bytes]
-) -> int | None:
-    """The seed that did more for the cosine than the topic's words did; none if they did more."""
-    if not topic.seeds or standing.shares is None:
+    topic: TopicProfile, standing: Standing, paper: int, texts: Mapping[Key, Text]
+) -> int | Title | None:
+    """The seed that did more for the nearness than the topic's words; none if they did more."""
+    if standing.closest is None:
         return None
-    known: list[Key] = [key for key in topic.wanted if isinstance(key, str) or key in codes]
-    strongest = known[int(standing.shares[:, paper].argmax())]
-    return strongest if isinstance(strongest, int) else None
+    known = [key for key in topic.wanted if key in texts]
+    strongest = known[int(standing.closest[paper])]
+    return None if isinstance(strongest, str) else strongest

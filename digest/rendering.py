@@ -486,7 +486,7 @@ def _as_they_are(ids: Iterable[int]) -> dict[int, Paper]:
     versions = Paper.objects.order_by().filter(pk__in=ids).values_list(*_VERSION)
     found = {version[0]: (version, _kept_papers.get(version)) for version in versions}
     missing = [pk for pk, (_, paper) in found.items() if paper is None]
-    fresh = Paper.objects.defer("vector").in_bulk(missing) if missing else {}
+    fresh = Paper.objects.defer("vector", "meaning").in_bulk(missing) if missing else {}
     for paper in fresh.values():
         _kept_papers.put(_version(paper), paper)
     return {pk: paper or fresh[pk] for pk, (_, paper) in found.items() if paper or pk in fresh}

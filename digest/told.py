@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from subscribers.models import Interest, Topic
+from subscribers.models import Interest, Subscriber, Topic
 
 from . import profile
 from .models import Feedback
@@ -22,12 +22,15 @@ class _Made:
     rules: list[profile.Rule] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     named: list[str] = field(default_factory=list)  # papers by their arXiv ids, stored or not
+    titles: list[str] = field(default_factory=list)  # papers that nobody here has
 
     def take(self, kind: str, value: str, paper_id: int | None) -> None:
         if kind == Interest.Kind.TEXT:
             self.texts.append(value)
         elif kind in _KINDS:
             self.rules.append(profile.Rule(_KINDS[kind], value))
+        elif kind == Interest.Kind.TITLE:
+            self.titles.append(value)
         else:
             self.named.append(value)
         if paper_id is not None:
@@ -36,16 +39,20 @@ class _Made:
     def label(self, name: str) -> str:
         """An id is no name: where a paper was given without one, reasons name the paper alone, and
         until it is stored nothing is looked for."""
-        return "" if name in self.named and not (self.texts or self.rules) else name
+        return "" if name in self.named and not (self.texts or self.rules or self.titles) else name
 
 
 def facts_of(subscriber_ids: Sequence[int]) -> dict[int, profile.ReaderFacts]:
-    """By subscriber id; three queries for any number of readers."""
+    """By subscriber id; four queries for any number of readers."""
     made, muted = _interests(subscriber_ids)
     topics, opinions = _topics(subscriber_ids, made), _opinions(subscriber_ids)
+    minding = _minding_popular(subscriber_ids)
     return {
         id: profile.ReaderFacts(
-            tuple(topics.get(id, ())), tuple(muted.get(id, ())), tuple(opinions.get(id, ()))
+            tuple(topics.get(id, ())),
+            tuple(muted.get(id, ())),
+            tuple(opinions.get(id, ())),
+            likes_popular=id not in minding,
         )
         for id in subscriber_ids
     }
@@ -81,10 +88,15 @@ def _topics(
     for subscriber_id, topic_id, name in rows.values_list("subscriber_id", "id", "name"):
         of = made.get(topic_id, nothing)
         facts = profile.TopicFacts(
-            of.label(name), tuple(of.texts), tuple(of.rules), tuple(of.seeds)
+            of.label(name), tuple(of.texts), tuple(of.rules), tuple(of.seeds), tuple(of.titles)
         )
         found[subscriber_id].append(facts)
     return found
+
+
+def _minding_popular(subscriber_ids: Sequence[int]) -> set[int]:
+    rows = Subscriber.objects.filter(pk__in=subscriber_ids, likes_popular=False).order_by()
+    return set(rows.values_list("pk", flat=True))
 
 
 def _opinions(subscriber_ids: Sequence[int]) -> dict[int, list[profile.Opinion]]:

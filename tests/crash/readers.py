@@ -84,6 +84,7 @@ class _Acting:
             "hour": str(self._random.randrange(24)),
             "time_zone": self._random.choice(ZONES),
             "papers_per_digest": "5",
+            "likes_popular": "on",
         }
         self._post(f"/preferences/{_token('manage', self._keys[address])}/", wishes)
 

@@ -24,7 +24,8 @@ MINUTE = timedelta(minutes=1)
 
 SOURDOUGH = Submission(1, title="Sourdough fermentation kinetics", abstract="Of sourdough.")
 BREAD = Submission(2, title="Bread ovens", abstract="Of sourdough, baked.")
-CHESS = [Submission(n, title=f"Chess endings, part {n}") for n in range(3, 9)]
+PIECES = ("kings", "queens", "rooks", "bishops", "knights", "pawns")
+CHESS = [Submission(n, title=f"Chess endings with {each}") for n, each in enumerate(PIECES, 3)]
 
 
 @pytest.fixture

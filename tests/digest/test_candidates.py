@@ -38,8 +38,10 @@ def edition(db) -> Edition:
 
 @pytest.fixture
 def reader(edition) -> Subscriber:
-    """She wants whatever robots do, and a person, a word, a field and a laboratory by name."""
-    reader = make_reader(topics=["manipulation of robot data", "quiet rooms"])
+    """She wants three subjects, and a person, a word, a field and a laboratory by name."""
+    reader = make_reader(
+        topics=["manipulation of robot data", "whispered speech", "a language model of text data"]
+    )
     topic = reader.topics.create(name="by name")
     named = {
         "author": "Ben Sample", "keyword": "tulips", "category": "cs.RO", "organization": "Labs",

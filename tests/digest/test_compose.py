@@ -261,6 +261,13 @@ def front_page(who, papers, *, stored=(), places=2) -> list[Item]:
     return chosen(made, papers, places=places)
 
 
+def test_a_reader_who_minds_it_has_no_popular_place():
+    papers = papers_of(3, trending=[0, 0, 0.9])
+    minding = replace(TWO_TOPICS, likes_popular=False)
+    assert full(chosen(ranked([3, 0, 0]), papers)) == [1, 3]
+    assert full(chosen(ranked([3, 0, 0], who=minding), papers)) == [1]
+
+
 def test_without_topics_it_is_the_trending_front_page():
     papers = papers_of(4, trending=[0.1, 0.9, 0.3, 0.5])
     items = front_page(reader(), papers)

@@ -7,7 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from digest import nearness, ranking
-from digest.nearness import Recipe
+from digest.nearness import Recipe, Text
 from digest.profile import Opinion, TopicFacts
 from digest.recent import Recent
 from tests.digest.test_ranking import DAY, LIBRARY, READERS
@@ -16,12 +16,13 @@ from tests.fakes.corpus import (
     NOW,
     SPEECH,
     author,
-    codes,
     corpus,
     paper,
     rank,
     rank_one,
     reader,
+    said,
+    texts,
 )
 
 LIKES_SPEECH = Opinion(52, "more", NOW)
@@ -38,11 +39,11 @@ def assert_same(one: ranking.Ranking, other: ranking.Ranking) -> None:
 @settings(max_examples=10, deadline=None, phases=[Phase.generate])
 @given(st.lists(READERS, min_size=2, max_size=12), st.integers(1, 4))
 def test_a_corpus_that_was_asked_before_answers_as_one_that_was_not(readers, size):
-    everything, named = corpus(DAY), codes(DAY, LIBRARY)
+    everything, named = corpus(DAY), texts(readers, DAY, LIBRARY)
     for who in (*readers, *reversed(readers)):
         start = readers.index(who)
         some = readers[start : start + size]
-        (asked, *_) = ranking.rank(some, everything, codes=named)
+        (asked, *_) = ranking.rank(some, everything, texts=named)
         (fresh,) = rank([who], DAY, stored=LIBRARY)
         assert_same(asked, fresh)
 
@@ -54,7 +55,8 @@ def test_readers_who_share_a_topics_words_keep_its_name_and_rules():
         TopicFacts("hands", texts=("robot arm",)),
         TopicFacts("arms", texts=("robot arm",), rules=(author("Ada Example"),)),
     ]
-    ranked = ranking.rank([reader(each) for each in topics], everything, codes={})
+    readers = [reader(each) for each in topics]
+    ranked = ranking.rank(readers, everything, texts=texts(readers))
     said = [(each.explain(0).topic, each.explain(0).kind) for each in ranked]
     assert said == [("arms", "topic"), ("hands", "topic"), ("arms", "topic")]
     assert [each.explain(3).kind for each in ranked] == ["topic", "topic", "author"]
@@ -70,7 +72,7 @@ def test_a_topic_is_measured_once_however_many_share_it(monkeypatch):
         return whole(self, recipes)
 
     monkeypatch.setattr(nearness.Space, "_measured", counted)
-    robots, speech = Recipe((("robots", 1.0),)), Recipe((("speech", 1.0),))
+    robots, speech = Recipe(((said("robots"), 1.0),)), Recipe(((said("speech"), 1.0),))
     space.standings([robots, speech, robots])
     space.standings([speech, robots])
     assert measured == [robots, speech]
@@ -79,7 +81,7 @@ def test_a_topic_is_measured_once_however_many_share_it(monkeypatch):
 def test_what_is_kept_of_topics_has_an_end(monkeypatch):
     monkeypatch.setattr(nearness, "NUMBERS_KEPT", 200)
     space = corpus(DAY).space
-    recipes = [Recipe(((f"robot topic{n}", 1.0),)) for n in range(500)]
+    recipes = [Recipe(((said(f"robot topic{n}"), 1.0),)) for n in range(500)]
     standings = space.standings(recipes)
     assert len(standings) == 500
     assert len(space._kept) <= 2 * 200 / min(standing.size for standing in standings)
@@ -88,14 +90,14 @@ def test_what_is_kept_of_topics_has_an_end(monkeypatch):
 def test_a_topic_holds_on_to_no_numbers_but_its_own():
     """A view would keep a whole batch's alive."""
     (standing, _) = corpus(DAY).space.standings(
-        [Recipe((("robots", 1.0),)), Recipe(((codes(DAY)[1], 1.0),))]
+        [Recipe(((said("robots"), 1.0),)), Recipe(((Text(DAY[1].code), 1.0),))]
     )
     for array in (standing.z, standing.columns, standing.weights):
         assert array.base is None
 
 
 def test_shared_terms_are_words_of_both_spelled_as_the_paper_does():
-    (standing,) = corpus(DAY).space.standings([Recipe((("grasping a cup in gardens", 1.0),))])
+    (standing,) = corpus(DAY).space.standings([Recipe(((said("grasping a cup in gardens"), 1.0),))])
     assert set(corpus(DAY).space.shared_terms(standing, 0)) == {"grasp", "cups"}
     assert set(corpus(DAY).space.shared_terms(standing, 2)) == set()
 
@@ -127,14 +129,14 @@ def test_what_is_large_counts_for_more():
 
 
 def test_a_seed_is_ones_own_also_beside_somebody_who_typed_its_words():
-    texts = ["graph policy for agents", "speech without words", "robot arms grasp", "graphs"]
-    everything = [paper(number, text) for number, text in enumerate(texts, 100)]
+    lines = ["graph policy for agents", "speech without words", "robot arms grasp", "graphs"]
+    everything = [paper(number, text) for number, text in enumerate(lines, 100)]
 
     def space() -> nearness.Space:
-        return corpus(everything, reference=texts).space
+        return corpus(everything, reference=lines).space
 
-    seed = Recipe(((everything[0].code, 1.0),))
-    typed = Recipe(((texts[0], 1.0),))
+    seed = Recipe(((Text(everything[0].code), 1.0),))
+    typed = Recipe(((said(lines[0]), 1.0),))
     (alone,) = space().standings([seed])
     beside, _ = space().standings([seed, typed])
     assert np.array_equal(alone.z, beside.z)
@@ -145,8 +147,7 @@ def test_reasons_under_names_of_the_readers_own_have_an_end(monkeypatch):
     everything = corpus(DAY)
     for number in range(200):
         rules = (author("Ada Example"),)
-        (ranked,) = ranking.rank(
-            [reader(TopicFacts(f"topic {number}", rules=rules))], everything, codes={}
-        )
+        who = reader(TopicFacts(f"topic {number}", rules=rules))
+        (ranked,) = ranking.rank([who], everything, texts=texts([who]))
         assert ranked.explain(3).kind == "author"
     assert len(everything.space.said) <= 100

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from digest import profile, ranking
+from digest.nearness import Text
 from digest.profile import Opinion, Profile, ReaderFacts, Rule, RuleKind, TopicFacts
 from digest.ranking import Corpus, PaperFacts, Reading
 from papers.vectors import DocumentFrequencies, WordEncoder, bag
@@ -62,16 +63,27 @@ def rank(
     reference: Sequence[str] = ORDINARY,
 ) -> list[ranking.Ranking]:
     """Against a corpus that nobody asked before. `stored`: papers that profiles name besides."""
-    return ranking.rank(readers, corpus(papers, reference=reference), codes=codes(papers, stored))
+    everything = corpus(papers, reference=reference)
+    return ranking.rank(readers, everything, texts=texts(readers, papers, stored))
 
 
 def corpus(papers: Sequence[PaperFacts], *, reference: Sequence[str] = ORDINARY) -> Corpus:
-    usual = [ENCODER.encode(text) for text in reference]
+    usual = [Text(ENCODER.encode(text)) for text in reference]
     return Corpus(papers, Reading.of(papers, reference=usual, encoder=ENCODER))
 
 
-def codes(*papers: Sequence[PaperFacts]) -> dict[int, bytes]:
-    return {each.paper_id: each.code for some in papers for each in some}
+def texts(readers: Sequence[Profile], *papers: Sequence[PaperFacts]) -> dict[profile.Key, Text]:
+    """All that the readers name, as far as it is among these papers."""
+    stored = {each.paper_id: Text(each.code, each.meaning) for some in papers for each in some}
+    return {
+        key: said(key) if isinstance(key, str) else stored[key]
+        for key in profile.keys(readers)
+        if isinstance(key, str) or key in stored
+    }
+
+
+def said(words: str) -> Text:
+    return Text(ENCODER.encode(words), said=words)
 
 
 def reader(

@@ -258,7 +258,7 @@ def test_a_source_that_does_not_come_back_closes_at_two_and_what_it_hid_is_news_
 
 def test_a_paper_after_closing_time_comes_with_the_next_edition_and_never_twice(story):
     late = {**SUBMITTED[0], "id": "2410.99999", "submitted_at": "2024-10-21T20:10:00Z",
-            "title": "Aligning a language model late in the evening"}  # fmt: skip
+            "title": "Language model alignment, late in the evening"}  # fmt: skip
     story.rows.append(late)
     story.live(minutes=60).live(utc("2024-10-22T08:00"), utc("2024-10-23T06:00"), minutes=120)
 
