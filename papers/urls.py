@@ -43,6 +43,7 @@ urlpatterns = [
     path("<day:day>/", views.day, name="day"),
     path("<day:day>/all/", views.day_list, name="day_list"),
     path("papers/<paper_id:paper_id>/", views.paper, name="paper"),
-    path("search/", views.search, name="search"),
+    path("papers/", views.search, name="search"),
+    path("search/", views.old_search),
     path("feed.xml", feeds.feed, name="feed"),
 ]

@@ -10,16 +10,19 @@ from django.core.paginator import InvalidPage
 from django.db.models import Min
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from . import editions, front
+from . import editions, front, results
 from . import search as paper_search
+from .forms import SearchForm
 from .models import Edition, Paper, utc_day
 from .records import arxiv_id
+from .search import Found
 
-SEARCH_LIMIT = 50
+LIKE_SHOWN = 5
 MAX_CATEGORY_LENGTH = 40
 _shared_for_a_minute = cache_control(public=True, max_age=60)
 
@@ -65,18 +68,34 @@ def day_list(request: HttpRequest, day: date) -> HttpResponse:
 def paper(request: HttpRequest, paper_id: str) -> HttpResponseBase:
     if (canonical := arxiv_id(paper_id)) != paper_id:
         return redirect("papers:paper", canonical, permanent=True)
-    paper = get_object_or_404(Paper.objects.defer("vector"), arxiv_id=paper_id)
+    paper = get_object_or_404(Paper, arxiv_id=paper_id)
     entries = paper.entries.standing().select_related("edition").order_by("edition__day")
-    return render(request, "papers/paper.html", {"paper": paper, "entries": entries})
+    near = [] if paper.withdrawn_at else paper_search.like(paper, limit=LIKE_SHOWN)
+    context = {"paper": paper, "entries": entries, "near": near}
+    return render(request, "papers/paper.html", context)
 
 
 @require_safe
 @_shared_for_a_minute
 def search(request: HttpRequest) -> HttpResponse:
-    query = request.GET.get("q", "").strip()[: paper_search.MAX_QUERY_LENGTH]
-    papers = paper_search.search(query, limit=SEARCH_LIMIT)
-    context = {"query": query, "papers": papers, "is_cut": len(papers) == SEARCH_LIMIT}
-    return render(request, "papers/search.html", context)
+    form = SearchForm(request.GET)
+    is_right = form.is_valid()
+    page = form.cleaned_data.get("page") or 1
+    found = Found()
+    if is_right:
+        offset = (page - 1) * paper_search.PER_PAGE
+        found = paper_search.search(form.asked, limit=paper_search.PER_PAGE, offset=offset)
+    if page > 1 and not found.papers:
+        raise Http404
+    context = {"form": form, "found": found, "shown": results.shown(found, page=page)}
+    return render(request, "papers/search.html", context | results.about(form.asked))
+
+
+@require_safe
+def old_search(request: HttpRequest) -> HttpResponseBase:
+    """Where the search was; links to it stay good."""
+    query = request.META.get("QUERY_STRING", "")
+    return redirect(reverse("papers:search") + (f"?{query}" if query else ""), permanent=True)
 
 
 def site(request: HttpRequest) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 
 from . import schedule
 from .models import ConsentEvent, Subscriber, Suppression, address_hash
+from .topics import FirstTopic, keep_first
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +35,19 @@ FIRST_DIGEST_AFTER = timedelta(minutes=10)
 UNDO_WITHIN = timedelta(days=30)
 
 
-def subscribe(email: str, *, time_zone: str, language: str, now: datetime, via: str) -> None:
+def subscribe(
+    email: str,
+    *,
+    time_zone: str,
+    language: str,
+    now: datetime,
+    via: str,
+    first_topic: FirstTopic | None = None,
+) -> None:
     """Asks for what fits the address: a confirmation, a manage link, or nothing.
 
     Whether the address is new, known, unsubscribed or suppressed stays unknown to the caller.
-    A known reader's preferences are not touched.
+    A known reader's preferences and topics are not touched.
     """
     hashed = address_hash(email)
     with transaction.atomic():
@@ -57,6 +66,8 @@ def subscribe(email: str, *, time_zone: str, language: str, now: datetime, via: 
                     _ask_for_link(subscriber, now, every=CONFIRMATION_EVERY)
                 else:
                     _ask_for_confirmation(subscriber, now, via)
+                if first_topic is not None:
+                    keep_first(subscriber, first_topic, now=now)
     transaction.on_commit(wake)
 
 
@@ -272,9 +283,15 @@ def set_preferences(
     *,
     papers_per_digest: int,
     now: datetime,
+    likes_popular: bool | None = None,
 ) -> None:
-    """When and how much. A slot that had its digest never gets another."""
+    """When and how much. A slot that had its digest never gets another.
+
+    likes_popular: None leaves it as it is.
+    """
     with _locked(subscriber):
+        if likes_popular is not None:
+            _write(subscriber, likes_popular=likes_popular)
         _write(
             subscriber,
             cadence=Subscriber.Cadence(preferences.cadence),

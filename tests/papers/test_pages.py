@@ -7,7 +7,7 @@ import pytest
 import time_machine
 from bs4 import BeautifulSoup
 
-from papers import editions
+from papers import editions, encoding
 from papers.models import Edition, Fetch, Paper
 from tests.papers.factories import record, utc
 
@@ -139,7 +139,7 @@ def test_an_unknown_paper_is_not_found(client, tell, paper_id):
 def test_a_hostile_title_and_abstract_are_text(client, tell):
     tell(record(1, title="<script>alert(1)</script> & <think>", abstract="<a href='x'>y</a>"))
 
-    for path in ("/", "/papers/2611.00001/", "/search/?q=script"):
+    for path in ("/", "/papers/2611.00001/", "/papers/?q=script"):
         page = client.get(path).content.decode()
         assert "<script>alert" not in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;think&gt;" in page
@@ -149,38 +149,116 @@ def test_a_hostile_title_and_abstract_are_text(client, tell):
 # -- search --------------------------------------------------------------------------------
 
 
+def shown(response) -> list[str]:
+    return [result.paper.title for result in response.context["shown"].results]
+
+
 def test_search_finds_and_keeps_the_query(client, tell):
-    tell(record(1), record(2))
+    tell(record(1, title="Grasping"), record(2, title="Walking"))
 
-    response = client.get("/search/", {"q": " number 2 "})
+    response = client.get("/papers/", {"q": " walking  robots? "})
 
-    assert response.context["query"] == "number 2"
-    assert [paper.title for paper in response.context["papers"]] == ["Paper number 2"]
-
-
-def test_a_search_that_is_cut_says_so(client, tell):
-    tell(*(record(number) for number in range(1, 52)))
-
-    page = client.get("/search/", {"q": "paper"}).content.decode()
-
-    assert "The first 50 papers" in page
-    assert "The first" not in client.get("/search/", {"q": "number 51"}).content.decode()
+    assert response.context["query"] == "walking robots?"
+    assert shown(response) == ["Walking"]
+    assert 'value="walking robots?"' in response.content.decode()
 
 
-@pytest.mark.parametrize("query", ["", "nothing like it", "\x00", "x" * 5000])
+def test_the_old_address_leads_to_the_new_one_with_its_question(client, tell):
+    response = client.get("/search/?q=a%26b&page=2")
+
+    assert (response.status_code, response["Location"]) == (301, "/papers/?q=a%26b&page=2")
+    assert client.get("/search/")["Location"] == "/papers/"
+
+
+def test_results_come_in_pages_that_keep_the_filters(client, tell):
+    tell(*(record(number, title="Robots") for number in range(1, 46)))
+
+    response = client.get("/papers/", {"q": "robots", "since": "2026-11-01", "page": "2"})
+
+    page = response.content.decode()
+    assert (len(shown(response)), "45 papers" in page, "Page 2 of 3" in page) == (20, True, True)
+    assert "?q=robots&amp;since=2026-11-01&amp;page=3" in page
+    assert len(shown(client.get("/papers/", {"q": "robots", "page": "3"}))) == 5
+    assert client.get("/papers/", {"q": "robots", "page": "4"}).status_code == 404
+
+
+def test_what_was_looked_for_is_marked_and_all_else_escaped(client, tell):
+    tell(record(1, title="<b>Robots</b> & co", abstract="<i>robotic</i> </mark>arms"))
+
+    page = client.get("/papers/", {"q": "robot"}).content.decode()
+
+    assert "&lt;b&gt;<mark>Robots</mark>&lt;/b&gt; &amp; co" in page
+    assert "&lt;i&gt;<mark>robotic</mark>&lt;/i&gt; &lt;/mark&gt;arms" in page
+
+
+def test_a_mended_spelling_is_said_and_can_be_refused(client, tell):
+    tell(record(1, title="Grasping"))
+
+    page = client.get("/papers/", {"q": "graspnig"}).content.decode()
+
+    assert 'Showing results for <strong dir="auto">grasping</strong>' in page
+    assert "Search for “graspnig” instead" in page
+    assert shown(client.get("/papers/", {"q": "graspnig", "spelling": "typed"})) == []
+
+
+def test_those_with_some_of_the_words_stand_apart(client, tell):
+    tell(record(1, title="Robots that cook"), record(2, title="Robots"), record(3, title="Cooks"))
+
+    page = client.get("/papers/", {"q": "cooking robots"}).content.decode()
+
+    assert page.index("that <mark>cook</mark>") < page.index("With some of the words")
+    assert page.count("With some of the words") == 1
+    assert "1 paper with all of the words, 2 with some" in page
+    assert (
+        "No paper has all of these words"
+        in client.get("/papers/", {"q": "robots tulips"}).content.decode()
+    )
+
+
+@pytest.mark.parametrize("query", ["", "nothing like it", "\x00", "x" * 5000, "-", '"'])
 def test_a_search_without_an_answer_is_a_page(client, tell, query):
-    tell(record(1))
+    tell(record(1, title="Robots"))
 
-    response = client.get("/search/", {"q": query})
+    response = client.get("/papers/", {"q": query})
 
-    assert (response.status_code, response.context["papers"]) == (200, [])
+    assert (response.status_code, shown(response)) == (200, [])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"since": "yesterday"}, {"source": "x"}, {"order": "x"}, {"page": "0"}, {"page": "x"},
+     {"since": "2026-11-23", "until": "2026-11-22"}, {"category": "x" * 41}],
+)  # fmt: skip
+def test_a_filter_that_cannot_be_is_named_and_nothing_looked_for(client, tell, wrong):
+    tell(record(1, title="Robots"))
+
+    response = client.get("/papers/", {"q": "robots", **wrong})
+
+    assert (response.status_code, shown(response)) == (200, [])
+    assert "is not right" in response.content.decode()
+
+
+def test_answers_are_not_for_search_engines_the_empty_page_is(client, tell):
+    assert "noindex" in client.get("/papers/", {"q": "robots"}).content.decode()
+    assert "noindex" not in client.get("/papers/").content.decode()
+
+
+def test_a_papers_page_names_near_ones_and_a_withdrawn_one_none(client, tell):
+    tell(*(record(n, title=f"Dexterous grasping of eggs {n}") for n in (1, 2)), record(3))
+    encoding.encode_missing()
+
+    page = client.get("/papers/2611.00001/")
+    assert links(page)["Dexterous grasping of eggs 2"] == "/papers/2611.00002/"
+    assert "More like this" not in client.get("/papers/2611.00003/").content.decode()
+    Paper.objects.update(withdrawn_at=NOW)
+    assert "More like this" not in client.get("/papers/2611.00001/").content.decode()
 
 
 # -- all of them ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/2026-11-23/", "/papers/2611.00001/", "/search/?q=paper", "/feed.xml"]
+    "path", ["/", "/2026-11-23/", "/papers/2611.00001/", "/papers/?q=paper", "/feed.xml"]
 )
 def test_public_pages_can_be_cached_and_answer_get_and_head_alone(client, tell, path):
     tell(record(1))
@@ -566,4 +644,4 @@ def test_an_old_id_stands_in_every_address(client, announce, paper_id):
     assert client.get(address).status_code == 200
     assert client.get(f"/papers/{paper_id}v2/")["Location"] == address
     assert f"http://paperround.test{address}" in client.get("/feed.xml").content.decode()
-    assert links(client.get("/search/", {"q": paper_id}))["Paper number 1"] == address
+    assert links(client.get("/papers/", {"q": paper_id}))["Paper number 1"] == address

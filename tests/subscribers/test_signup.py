@@ -328,6 +328,13 @@ def test_changing_ones_mind_loses_no_mail_that_is_as_good_as_on_its_way(ada, now
     assert ada.next_due_at == passed
 
 
+def test_another_hour_says_nothing_of_what_is_popular(ada, now):
+    signup.set_preferences(ada, preferences(), papers_per_digest=5, likes_popular=False, now=now)
+    signup.set_preferences(ada, preferences(hour=6), papers_per_digest=5, now=now)
+    ada.refresh_from_db()
+    assert ada.likes_popular is False
+
+
 def test_choosing_the_hour_while_onboarding_keeps_the_first_digest(pending, now):
     signup.confirm(pending, now=now, via=VIA)
     signup.set_preferences(pending, preferences(hour=20), papers_per_digest=5, now=now)
