@@ -4,7 +4,7 @@ from django.conf import settings
 from django.urls import URLResolver, include, path, register_converter
 from django.urls.converters import StringConverter
 
-from . import views
+from . import onboarding, views
 from .models import Feedback
 
 
@@ -25,7 +25,9 @@ def provider_reports() -> list[URLResolver]:
 
 app_name = "digest"
 urlpatterns = [
-    path("welcome/<str:token>/", views.onboarding, name="onboarding"),
+    path("welcome/<str:token>/", onboarding.start, name="onboarding"),
+    path("welcome/<str:token>/subjects/", onboarding.subjects, name="subjects"),
+    path("welcome/<str:token>/preview/", onboarding.preview, name="preview"),
     path("welcome/<str:token>/send/", views.send_first, name="send_first"),
     path("read/<str:token>/", views.read, name="read"),
     path("read/<str:token>/<verb:verb>/<int:paper_id>/", views.feedback, name="feedback"),

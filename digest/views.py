@@ -1,4 +1,4 @@
-"""Pages that show papers chosen for one person: onboarding, web view, feedback; and health.
+"""Pages that show papers chosen for one person: web view, feedback; and health.
 
 A signed link is the only authority, as on the reader's other pages; GET and HEAD change nothing.
 """
@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 from functools import wraps
 from uuid import UUID
 
-from django import forms
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -25,64 +23,18 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from papers.models import Entry, Paper
-from subscribers import schedule, signup, tokens, topics
+from papers.models import Paper
+from subscribers import schedule, signup, tokens
 from subscribers.models import Subscriber
 from subscribers.tokens import BadToken, Purpose
 from subscribers.views import bad_link, is_operator, private, reader_page
 
-from . import assembly, health, rendering
+from . import health, rendering
 from . import metrics as installation
 from .models import Digest, Feedback
 
-SUGGESTIONS = 20
-
 View = Callable[..., HttpResponse]
 _safe_or_post = require_http_methods(["GET", "HEAD", "POST"])
-
-
-class OnboardingForm(forms.Form):
-    """Topics by name, one per line, and papers that the reader would have wanted."""
-
-    topics = forms.CharField(required=False, max_length=4000, widget=forms.Textarea)
-    papers = forms.ModelMultipleChoiceField(Paper.objects.all(), required=False)
-    ticked_before = forms.ModelMultipleChoiceField(Paper.objects.all(), required=False)
-
-    def clean_topics(self) -> list[str]:
-        lines = [" ".join(line.split()) for line in self.cleaned_data["topics"].splitlines()]
-        names = list(dict.fromkeys(line for line in lines if line))
-        if any(len(name) > 80 for name in names):
-            raise forms.ValidationError(_("Please keep each line to 80 characters."))
-        return names
-
-
-@_safe_or_post
-@reader_page(Purpose.MANAGE)
-def onboarding(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
-    now = timezone.now()
-    form = OnboardingForm(request.POST or None)
-    if request.method == "POST" and form.is_valid() and _keep(form, subscriber):
-        return redirect(f"{request.path}#digest")
-    choice = assembly.upcoming(subscriber, now=now)
-    slot = schedule.slot_date(now, subscriber.time_zone)
-    context = {
-        "token": token,
-        "subscriber": subscriber,
-        "form": form,
-        "topics": [topic.name for topic in subscriber.topics.all()],
-        "seeds": topics.missing_seeds(subscriber.interests.wanted()),
-        "suggestions": _suggestions(),
-        "chosen": _liked(subscriber),
-        "content": rendering.unaddressed(
-            choice.items, edition_day=choice.edition_day, candidates=choice.candidates, slot=slot
-        )
-        if choice.items
-        else None,
-        "send_url": reverse("digest:send_first", args=[token]),
-        "preferences_url": reverse("subscribers:preferences", args=[token]),
-        "has_had_one": subscriber.last_slot is not None,
-    }
-    return render(request, "digest/onboarding.html", context)
 
 
 @require_POST
@@ -187,44 +139,3 @@ def metrics(request: HttpRequest) -> HttpResponse:
         said = _("Only for this machine and for staff, unless METRICS_TOKEN is set.")
         return HttpResponse(f"{said}\n", content_type="text/plain; charset=utf-8", status=403)
     return HttpResponse(installation.exposition(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _keep(form: OnboardingForm, subscriber: Subscriber) -> bool:
-    """Adds topics, makes ticks "more like this". False, with an error, where there is no room.
-
-    A topic that is there already is as the reader wishes it.
-    """
-    now = timezone.now()
-    followed = {name.casefold() for name in subscriber.topics.values_list("name", flat=True)}
-    for line in form.cleaned_data["topics"]:
-        name, wishes = topics.as_typed(line)
-        if name.casefold() in followed:
-            continue
-        try:
-            topics.add_topic(subscriber, name, wishes, now=now)
-        except topics.TopicRefused:
-            refused = _("There is no room for “%(name)s”: you follow as many subjects as can be.")
-            form.add_error("topics", refused % {"name": name})
-    _tick(form, subscriber, now=now)
-    return form.is_valid()
-
-
-def _tick(form: OnboardingForm, subscriber: Subscriber, *, now: datetime) -> None:
-    ticked = form.cleaned_data["papers"]
-    for paper in ticked:
-        Feedback.give(subscriber=subscriber, paper=paper, kind=Feedback.Kind.MORE, at=now)
-    taken_back = set(form.cleaned_data["ticked_before"]) - set(ticked)
-    given = Feedback.objects.filter(subscriber=subscriber, kind=Feedback.Kind.MORE)
-    given.filter(paper__in=taken_back).delete()
-
-
-def _suggestions() -> list[Paper]:
-    """The most noticed papers of the newest editions, a page full."""
-    entries = Entry.objects.standing().filter(is_trending=True).select_related("paper")
-    newest = entries.order_by("-edition__day", "rank", "-paper__upvotes", "id")
-    return list({entry.paper_id: entry.paper for entry in newest[:SUGGESTIONS]}.values())
-
-
-def _liked(subscriber: Subscriber) -> set[int]:
-    more = Feedback.objects.filter(subscriber=subscriber, kind=Feedback.Kind.MORE)
-    return set(more.values_list("paper_id", flat=True))

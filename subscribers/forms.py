@@ -19,13 +19,19 @@ from django.utils.translation import gettext_lazy as _
 from papers.records import one_line
 
 from . import schedule
-from .categories import spelt
+from .categories import NAMES, spelt
 from .models import Interest, Subscriber
-from .topics import INTERESTS_MAX, Wish, seed_id
+from .topics import INTERESTS_MAX, FirstTopic, Wish, seed_id
 
 VALUE_MAX = 500
 PAUSE_MAX = timedelta(days=366)
 FALLBACK_ZONE = "UTC"
+TOPIC_MAX = 80
+_SEARCHED = {
+    "topic": Interest.Kind.TEXT,
+    "organization": Interest.Kind.ORGANIZATION,
+    "category": Interest.Kind.CATEGORY,
+}
 
 _REGIONS = (
     "Africa",
@@ -74,6 +80,26 @@ class SubscribeForm(_Form):
     # A field that people do not see and machines like to fill.
     website = forms.CharField(required=False)
     time_zone = forms.CharField(required=False, widget=forms.HiddenInput)
+    # A search that becomes the first topic: its words, and the filters that are interests.
+    topic = forms.CharField(required=False, widget=forms.HiddenInput)
+    organization = forms.CharField(required=False, widget=forms.HiddenInput)
+    category = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    @property
+    def first_topic(self) -> FirstTopic | None:
+        """What is too long for a topic, or no category of arXiv, is left out."""
+        given = getattr(self, "cleaned_data", {})
+        typed = {name: one_line(given.get(name, "")) for name in _SEARCHED}
+        if not typed["topic"] and typed["category"]:
+            typed["topic"] = NAMES.get(spelt(typed["category"]), "")
+        wishes = [
+            Wish(kind, spelt(value) if kind == Interest.Kind.CATEGORY else value)
+            for name, kind in _SEARCHED.items()
+            if (value := typed[name]) and len(value) <= VALUE_MAX
+            if kind != Interest.Kind.CATEGORY or spelt(value) in NAMES
+        ]
+        name = typed["topic"] or typed["organization"]
+        return FirstTopic(name[:TOPIC_MAX], tuple(wishes)) if wishes else None
 
     def clean_time_zone(self) -> str:
         guess: str = self.cleaned_data["time_zone"]
@@ -168,6 +194,14 @@ class PreferencesForm(_Form):
         min_value=1,
         max_value=10,
     )
+    likes_popular = forms.BooleanField(
+        label=_("What is popular with everybody"),
+        help_text=_(
+            "Votes count a little, and one place goes to a paper that many vote for. Unticked, "
+            "your topics alone count; while you have none, what is popular still comes."
+        ),
+        required=False,
+    )
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -193,10 +227,7 @@ class PreferencesForm(_Form):
 
     @staticmethod
     def initial_of(subscriber: Subscriber) -> dict[str, Any]:
-        return {
-            name: getattr(subscriber, name)
-            for name in ("cadence", "days", "hour", "time_zone", "papers_per_digest")
-        }
+        return {name: getattr(subscriber, name) for name in PreferencesForm.base_fields}
 
 
 class WishesField(forms.CharField):
@@ -300,6 +331,11 @@ class TopicForm(_WishesForm):
         Interest.Kind.PAPER,
         label=_("Papers you liked"),
         help_text=_("arXiv ids or links, one per line; we look for papers like them."),
+    )
+    titles = WishesField(
+        Interest.Kind.TITLE,
+        label=_("Other papers, by title"),
+        help_text=_("Papers that arXiv does not have, one title per line."),
     )
 
     def clean_name(self) -> str:

@@ -24,12 +24,33 @@ REQUESTS_PER_VISITOR = 20  # an hour
 REQUESTS_IN_ALL = 1000  # an hour
 LOGINS_PER_VISITOR = 20  # an hour
 LOGINS_IN_ALL = 500  # an hour
+IMPORTS_PER_READER = 30  # an hour
+PREVIEWS_PER_READER = 600  # an hour: each is a ranking; a page asks at most twice a second
+LOOK_UPS_PER_READER = 10  # an hour, of ORCID records
+LOOK_UPS_IN_ALL = 300  # an hour
 REFUSALS_TOLD = 20  # an hour: whoever is refused a login must not fill the log instead
 
 
 def may_post(request: HttpRequest) -> bool:
     """Counts a post to one of the forms that are open to everybody."""
     return _is_within_limits(request, "", per_visitor=REQUESTS_PER_VISITOR, in_all=REQUESTS_IN_ALL)
+
+
+def may_import(reader: str) -> bool:
+    """Counts a file or a pasted text of this reader: reading one may take seconds."""
+    return is_within(f"import:{reader}", limit=IMPORTS_PER_READER, seconds=HOUR)
+
+
+def may_preview(reader: str) -> bool:
+    """Counts a digest that is made for this reader to look at while a form is filled in."""
+    return is_within(f"preview:{reader}", limit=PREVIEWS_PER_READER, seconds=HOUR)
+
+
+def may_look_up(reader: str) -> bool:
+    """Counts a question to ORCID that this reader causes."""
+    return is_within(f"orcid:{reader}", limit=LOOK_UPS_PER_READER, seconds=HOUR) and is_within(
+        "orcid:all", limit=LOOK_UPS_IN_ALL, seconds=HOUR
+    )
 
 
 class AdminLogins:

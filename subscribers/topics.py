@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 
 from django.db import transaction
 from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 
-from papers import wanted
+from papers import encoding, wanted
 from papers.models import Paper, WantedPaper
 from papers.records import arxiv_id
 
@@ -20,6 +22,8 @@ TOPICS_MAX = 20
 INTERESTS_MAX = 200
 MOST_WANTED = 1000  # told anew at a time
 BATCH = 500
+ENCODED_AHEAD = timedelta(hours=3)
+ENCODE_SECONDS = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,14 @@ class Wish:
 
     kind: Interest.Kind
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTopic:
+    """What somebody searched for as they subscribed."""
+
+    name: str
+    wishes: tuple[Wish, ...]
 
 
 class TopicRefused(Exception):
@@ -45,6 +57,23 @@ def add_topic(subscriber: Subscriber, name: str, wishes: Sequence[Wish], *, now:
         topic = Topic.objects.create(subscriber=subscriber, name=name, created_at=now)
         _replace(topic, wishes, now)
     return topic
+
+
+def keep_first(subscriber: Subscriber, first: FirstTopic, *, now: datetime) -> None:
+    """The one topic of a reader who has not confirmed yet, and until then of no effect: whoever
+    typed the address is perhaps somebody else, so nothing is read or looked up for it, and what a
+    known reader follows is not touched. The last search counts. The caller holds the row's lock.
+    """
+    if subscriber.state != Subscriber.State.PENDING or subscriber.confirmed_at is not None:
+        return
+    subscriber.topics.all().delete()
+    topic = Topic.objects.create(subscriber=subscriber, name=first.name, created_at=now)
+    Interest.objects.bulk_create(
+        Interest(
+            subscriber=subscriber, topic=topic, kind=wish.kind, value=wish.value, created_at=now
+        )
+        for wish in _unique(first.wishes)
+    )
 
 
 def revise_topic(topic: Topic, name: str, wishes: Sequence[Wish], *, now: datetime) -> None:
@@ -103,7 +132,7 @@ def pass_on_wishes(now: datetime) -> None:
     Saving a topic adds its own at once; this takes away what only those follow who have left, and
     adds what was saved without a word, seed papers too that nobody looks up.
     """
-    staying = Interest.objects.wanted().exclude(subscriber__state=Subscriber.State.UNSUBSCRIBED)
+    staying = Interest.objects.wanted().filter(subscriber__state=Subscriber.State.ACTIVE)
     chosen = staying.filter(kind=Interest.Kind.CATEGORY)
     names = chosen.order_by().values_list("value", flat=True).distinct()
     followed = {category for name in names for category in within(name)}
@@ -114,13 +143,33 @@ def pass_on_wishes(now: datetime) -> None:
     wanted.want(unasked.distinct()[:MOST_WANTED], now)
 
 
+def encode_due(
+    now: datetime, *, seconds: float = ENCODE_SECONDS, clock: Callable[[], float] = time.monotonic
+) -> int:
+    """What the model makes of the topics that are needed next, so that no morning waits for it;
+    how many texts were looked at. Known ones cost next to nothing.
+
+    seconds: after these no further portion is begun.
+    """
+    if not encoding.keeps_phrases() or encoding.meaning_model() is None:
+        return 0
+    texts = iter(dict.fromkeys(Topic.objects.due_before(now + ENCODED_AHEAD).descriptions()))
+    until, seen = clock() + seconds, 0
+    while clock() < until and (portion := list(islice(texts, encoding.PHRASES_AT_ONCE))):
+        encoding.meanings_of(portion, today=now.date())
+        seen += len(portion)
+    return seen
+
+
 def with_papers(interests: QuerySet[Interest]) -> QuerySet[Interest]:
     """Each with its seed paper's title, or with `look_up`: `waiting` while a seed is looked up,
     `unknown` where arXiv said that there is no such paper, empty for all else.
     """
     unknown = WantedPaper.objects.filter(arxiv_id=OuterRef("value"), tries__gt=0)
     is_missing = Q(kind=Interest.Kind.PAPER, paper__isnull=True)
-    shown = interests.select_related("paper").defer("paper__vector", "paper__abstract")
+    shown = interests.select_related("paper").defer(
+        "paper__vector", "paper__meaning", "paper__abstract"
+    )
     return shown.annotate(
         look_up=Case(
             When(is_missing & Q(Exists(unknown)), then=Value("unknown")),

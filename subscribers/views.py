@@ -116,6 +116,7 @@ def subscribe(request: HttpRequest) -> HttpResponse:
             language=get_language() or settings.LANGUAGE_CODE,
             now=timezone.now(),
             via=VIA_PAGE,
+            first_topic=form.first_topic,
         )
     return redirect("subscribers:check_mail")
 
@@ -218,6 +219,7 @@ def preferences(request: HttpRequest, subscriber: Subscriber, token: str) -> Htt
         subscriber,
         form.preferences,
         papers_per_digest=form.cleaned_data["papers_per_digest"],
+        likes_popular=form.cleaned_data["likes_popular"],
         now=timezone.now(),
     )
     return _saved(token, "preferences")

@@ -40,8 +40,17 @@ def test_a_reader_subscribes_reads_judges_and_leaves(visit: Visit) -> None:
     page.wait_for_url("**/confirm/**")
     visit.press("Yes, send me papers")
     page.get_by_label("Your subjects").fill("reinforcement learning")
-    visit.press("Save and see my digest")
+    page.get_by_role("checkbox").nth(2).check()
     expect(page.get_by_text("Because you follow").first).to_be_visible()
+    expect(page.get_by_text("Close to").first).to_be_visible()
+    page.get_by_label("Search for papers you know").fill("video")
+    visit.press("Search")
+    page.locator("#search").get_by_role("checkbox").first.check()
+    visit.press("Next: your subjects")
+    page.get_by_label("Name").first.fill("What I ticked")
+    expect(page.locator("#digest-now").get_by_text("What I ticked").first).to_be_visible()
+    visit.press("Keep these subjects")
+    expect(page.locator("#digest-now").get_by_text("What I ticked").first).to_be_visible()
     visit.press("Send my first digest")
 
     links = visit.open_mail("/read/")
@@ -65,7 +74,7 @@ def test_a_reader_subscribes_reads_judges_and_leaves(visit: Visit) -> None:
 def test_every_public_page_stands_in_both_schemes(visit: Visit) -> None:
     for scheme in ("light", "dark"):
         visit.page.emulate_media(color_scheme=scheme)
-        for path in ("/", "/subscribe/", "/search/?q=learning", "/nowhere/"):
+        for path in ("/", "/subscribe/", "/papers/?q=learning", "/nowhere/"):
             visit.open(path)
         visit.open("/")
         visit.page.locator("main a[href^='/papers/'], main a[href^='/2']").first.click()

@@ -121,9 +121,12 @@ def test_from_an_address_to_silence_and_back():
 
         # She names a subject, ticks a paper, and sees what that would bring.
         violin = Paper.objects.get(title=VIOLINS[0][0])
-        preview = submit(browser, welcome, topics="honey bees", papers=[violin.pk])
+        tick = f"paper:{violin.arxiv_id}"
+        subjects = submit(browser, welcome, topics="honey bees", papers=[tick])
+        assert not Subscriber.objects.get().topics.exists()
+        preview = submit(browser, subjects, **{"name-0": "old violins", "do": "keep"})
         said = text_of(preview)
-        assert "You follow: honey bees" in said
+        assert "You follow: honey bees old violins" in said
         assert f"{BEES[0][0]}" in said
         assert "Because you follow honey bees" in said
 
@@ -145,7 +148,8 @@ def test_from_an_address_to_silence_and_back():
         assert "Monday, 23 November 2026" in tuesday.body
         assert BEES[1][0] in tuesday.body
         assert BEES[0][0] not in tuesday.body
-        assert f"Close to “{VIOLINS[0][0]}”, which you liked" in squeezed(tuesday.body)
+        given = f"Close to “{VIOLINS[0][0]}”, which you gave for “old violins”"
+        assert given in squeezed(tuesday.body)
         assert mails_at(clock, "2026-11-24T06:01") == []
 
         # On Wednesday, before breakfast, she asks for more glaciers and fewer bees.
@@ -317,7 +321,7 @@ def filled_in(form) -> dict[str, object]:
         elif tag.get("type") not in ("checkbox", "radio"):
             data[tag["name"]] = tag.get("value", "")
         elif tag.has_attr("checked"):
-            data.setdefault(tag["name"], []).append(tag["value"])
+            data.setdefault(tag["name"], []).append(tag.get("value", "on"))
     return data
 
 

@@ -26,6 +26,7 @@ from .. import assembly, erasure, rendering
 from ..assembly import Choice
 from ..models import Digest, Feedback
 from ..rendering import Content
+from . import subjects
 from .showing import framed, send_test
 
 RECENT = 10
@@ -43,7 +44,8 @@ class ReaderAdmin(SubscriberAdmin):
     def get_urls(self) -> list[URLPattern]:
         upcoming = self.admin_site.admin_view(self.upcoming_view)
         found: list[URLPattern] = super().get_urls()
-        return [path("<int:pk>/upcoming/", upcoming, name="digest_upcoming"), *found]
+        own = path("<int:pk>/upcoming/", upcoming, name="digest_upcoming")
+        return [own, *subjects.urls(self), *found]
 
     def upcoming_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         subscriber = get_object_or_404(Subscriber, pk=pk)
@@ -66,12 +68,15 @@ class ReaderAdmin(SubscriberAdmin):
         said = Feedback.objects.filter(subscriber=stored).select_related("paper")
         return context | {
             "beside": "admin/reader_beside.html",
+            "may_add_papers": self.has_change_permission(request, reader),
             "hindrance": hindrance(stored, context["suppression"], is_paused=context["is_paused"]),
             "upcoming_subject": content.subject if choice.items else "",
             "upcoming_count": _count_words(choice, content),
             "upcoming_nothing": _nothing_words(choice),
             "digests": recent[:RECENT],
-            "feedback": said.defer("paper__vector").order_by("-at", "-id")[:RECENT],
+            "feedback": said.defer("paper__vector", "paper__meaning").order_by("-at", "-id")[
+                :RECENT
+            ],
             "may_view_digests": _may_view(request, Digest),
             "may_view_feedback": _may_view(request, Feedback),
         }

@@ -123,6 +123,7 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
                 ("cadence", "days"),
                 ("hour", "time_zone"),
                 ("papers_per_digest", "paused_until", "language"),
+                "likes_popular",
             ],
         },
     )
@@ -291,8 +292,13 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
             return
         cleaned, changed = form.cleaned_data, set(form.changed_data)
         if changed & PREFERENCES:
-            per_digest = cleaned["papers_per_digest"]
-            signup.set_preferences(obj, form.preferences, papers_per_digest=per_digest, now=now)
+            signup.set_preferences(
+                obj,
+                form.preferences,
+                papers_per_digest=cleaned["papers_per_digest"],
+                likes_popular=cleaned["likes_popular"],
+                now=now,
+            )
         if "paused_until" in changed:
             if cleaned["paused_until"] is None:
                 signup.resume(obj, now)

@@ -38,7 +38,9 @@ from ..models import Interest, Subscriber, Suppression, Topic, address_hash
 from ..topics import Wish
 from .suggestions import Tags
 
-PREFERENCES = frozenset({"cadence", "days", "hour", "time_zone", "papers_per_digest"})
+PREFERENCES = frozenset(
+    {"cadence", "days", "hour", "time_zone", "papers_per_digest", "likes_popular"}
+)
 MUTED = frozenset({"keywords", "authors", "organizations", "categories"})
 TIME_ZONES_ID = "time-zones"  # of the page's list of them
 
@@ -46,7 +48,11 @@ TIME_ZONES_ID = "time-zones"  # of the page's list of them
 def by_kind(interests: QuerySet[Interest]) -> QuerySet[Interest]:
     """In the order in which the form asks for them, with the seed papers' titles."""
     place = Case(*(When(kind=kind, then=Value(n)) for n, kind in enumerate(Interest.Kind)))
-    return interests.select_related("paper").defer("paper__vector").order_by(place, "id")
+    return (
+        interests.select_related("paper")
+        .defer("paper__vector", "paper__meaning")
+        .order_by(place, "id")
+    )
 
 
 INTERESTS = Prefetch("interests", queryset=by_kind(Interest.objects.all()))
@@ -81,6 +87,11 @@ class ReaderForm(PreferencesForm, MutedForm, forms.ModelForm):
         error_messages={"invalid_choice": _("“%(value)s” is none. They look like Europe/Berlin.")},
     )
     papers_per_digest = forms.IntegerField(label=_("Papers in a mail"), min_value=1, max_value=10)
+    likes_popular = forms.BooleanField(
+        label=PreferencesForm.base_fields["likes_popular"].label,
+        help_text=_("Unticked, votes count for nothing, once the reader has a topic."),
+        required=False,
+    )
     paused_until = forms.DateField(
         label=_("No mail until"),
         required=False,
@@ -161,6 +172,9 @@ class TopicOnPageForm(TopicForm, forms.ModelForm):
         Interest.Kind.PAPER,
         label=_("Papers not stored here"),
         help_text=_("arXiv ids or links, one per line."),
+    )
+    titles = WishesField(
+        Interest.Kind.TITLE, label=_("Other papers, by title"), help_text=_ONE_A_LINE
     )
 
     class Meta:
@@ -244,6 +258,7 @@ class TopicInline(admin.StackedInline):
         ("keywords", "authors"),
         ("organizations", "categories"),
         ("seeds", "papers"),
+        "titles",
     ]
     extra = 0
     max_num = topics.TOPICS_MAX

@@ -284,6 +284,12 @@ def test_changing_preferences_resets_the_clock(operator, ada):
     assert (ada.paused_until, ada.next_due_at) == (None, datetime(2026, 11, 23, 11, tzinfo=UTC))
 
 
+def test_the_operator_switches_off_what_is_popular(operator, ada):
+    assert save(operator, ada, likes_popular=[]).status_code == 302
+    ada.refresh_from_db()
+    assert ada.likes_popular is False
+
+
 def test_a_pause_that_is_over_stays_and_hinders_no_other_change(operator, ada):
     Subscriber.objects.update(paused_until=date(2026, 11, 1))
     assert save(operator, ada, papers_per_digest="3").status_code == 302

@@ -6,10 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import time_machine
+from bs4 import BeautifulSoup, Tag
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
 
+from digest import told
 from papers.models import Paper
 from subscribers import mail, signup, topics
 from subscribers.models import ConsentEvent, Interest, Subscriber, Topic
@@ -69,6 +71,19 @@ def test_saving_shows_a_word_and_sets_no_cookie(client, ada, home):
     assert (ada.cadence, ada.days, ada.hour, ada.time_zone) == ("weekly", [5], 9, "Asia/Tokyo")
     assert ada.papers_per_digest == 3
     assert ada.next_due_at == datetime(2026, 11, 28, 0, 0, tzinfo=UTC)
+
+
+def test_what_is_popular_is_switched_off_and_on(client, ada, home):
+    assert "checked" in str(switch(client.get(home)))
+    client.post(home, CHOICES)
+    assert told.facts_of([ada.pk])[ada.pk].likes_popular is False
+    assert "checked" not in str(switch(client.get(home)))
+    client.post(home, {**CHOICES, "likes_popular": "on"})
+    assert told.facts_of([ada.pk])[ada.pk].likes_popular is True
+
+
+def switch(response) -> Tag:
+    return BeautifulSoup(response.content, "html.parser").select_one("input[name=likes_popular]")
 
 
 def test_a_wrong_choice_is_named_and_nothing_is_saved(client, ada, home):

@@ -16,10 +16,12 @@ from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 from django.urls import reverse
 
-from subscribers import mail, signup, tokens
+from papers.models import WantedCategory
+from subscribers import mail, signup, tokens, topics
 from subscribers.models import ConsentEvent, Subscriber, Suppression, address_hash
 from subscribers.tokens import Purpose
 from subscribers.transports.outbox import EmailBackend
+from tests.factories import make_reader
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 FAR = "203.0.113.5"
@@ -65,6 +67,79 @@ def test_subscribing_leads_to_check_your_mail_and_a_confirmation(client):
     assert (reader.state, reader.time_zone, reader.confirmation_due_at) == (
         "pending", "Asia/Tokyo", NOW,
     )  # fmt: skip
+
+
+# -- subscribing to a search ---------------------------------------------------------------
+
+SEARCH = {"topic": "sparse  attention", "organization": "Example Labs", "category": "CS.cl"}
+FOLLOWED = {
+    ("text", "sparse attention"), ("organization", "Example Labs"), ("category", "cs.CL"),
+}  # fmt: skip
+
+
+def followed(reader: Subscriber) -> set[tuple[str, str]]:
+    return set(reader.interests.values_list("kind", "value"))
+
+
+def test_a_search_is_the_first_topic_once_it_is_confirmed(client):
+    client.post(SUBSCRIBE, {"email": "ada@example.org", **SEARCH})
+    reader = Subscriber.objects.get()
+    assert [topic.name for topic in reader.topics.all()] == ["sparse attention"]
+    assert followed(reader) == FOLLOWED
+    topics.pass_on_wishes(NOW)
+    assert not WantedCategory.objects.exists()
+
+    page = client.post(path_of(mail.confirm_url(reader, NOW)), follow=True)
+    assert "sparse attention" in page.content.decode()
+    topics.pass_on_wishes(NOW)
+    assert [each.name for each in WantedCategory.objects.all()] == ["cs.CL"]
+
+
+def test_nobody_adds_a_topic_to_a_known_reader_by_typing_their_address(client):
+    reader = make_reader("ada@example.org", topics=["robots"])
+
+    answer = client.post(SUBSCRIBE, {"email": "ada@example.org", **SEARCH})
+
+    assert answer["Location"] == "/subscribe/check-your-mail/"
+    assert followed(reader) == {("text", "robots")}
+
+
+def test_a_confirmation_has_no_word_of_the_search(client, mailoutbox):
+    client.post(SUBSCRIBE, {"email": "ada@example.org", **SEARCH})
+    mail.send_due(NOW)
+
+    (confirmation,) = mailoutbox
+    assert "attention" not in confirmation.message().as_string()
+
+
+def test_the_last_of_two_searches_counts(client):
+    for words in ("robots", "sparse attention"):
+        client.post(SUBSCRIBE, {"email": "ada@example.org", "topic": words})
+
+    assert followed(Subscriber.objects.get()) == {("text", "sparse attention")}
+
+
+@pytest.mark.parametrize(
+    ("search", "kept"),
+    [
+        ({"category": "cs.CL"}, {("text", "Computation and Language"), ("category", "cs.CL")}),
+        ({"organization": "Example Labs"}, {("organization", "Example Labs")}),
+        ({"topic": "robots", "category": "no.such"}, {("text", "robots")}),
+        ({"topic": "x" * 501}, set()),
+        ({"topic": " "}, set()),
+    ],
+)
+def test_only_what_can_be_a_topic_becomes_one(client, search, kept):
+    client.post(SUBSCRIBE, {"email": "ada@example.org", **search})
+
+    assert followed(Subscriber.objects.get()) == kept
+
+
+def test_the_search_stays_while_an_address_is_mended(client):
+    page = client.post(SUBSCRIBE, {"email": "ada@example", **SEARCH}).content.decode()
+
+    assert "Your first topic will be" in page
+    assert 'name="category" value="CS.cl"' in page
 
 
 def test_a_typing_error_is_named_on_the_form(client):
