@@ -55,7 +55,11 @@ def lines_as_printed(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_kept_from_another_test() -> None:
+    """Databases of tests give their papers the same ids, so what a process keeps by them goes."""
+    from papers import meanings  # needs Django's models, which conftest.py comes before
+
     cache.clear()
+    meanings.forget()
 
 
 @pytest.fixture
