@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from config import logs
 from subscribers import tokens
 from subscribers.tokens import Purpose
+from tests.services import free_port
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -409,11 +409,6 @@ def test_gunicorn_s_own_lines_and_its_pages_errors_look_the_same(
     assert broken[0]["event"] == "Internal Server Error: /unsubscribe/[key]/"
     assert "no such table" in broken[0]["exception"]
     assert len(broken[0]["request"]) == 32
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def key_of(folder: Path) -> str:

@@ -27,7 +27,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from digest.management.commands import up as up_command
-from tests.services import SAMPLE_DAY, Sink, mail_server, manage
+from tests.services import SAMPLE_DAY, Sink, free_port, mail_server, manage
 
 PROJECT = Path(__file__).resolve().parent.parent
 SET_BY_THE_SUITE = (
@@ -120,7 +120,7 @@ def source_url() -> Iterator[str]:
 
 @pytest.fixture
 def up(tmp_path: Path, source_url: str) -> Iterator[Up]:
-    one = Up(data_dir=tmp_path / "data", port=_free_port(), source_url=source_url)
+    one = Up(data_dir=tmp_path / "data", port=free_port(), source_url=source_url)
     yield one
     if one.process is not None and one.process.poll() is None:
         one.process.kill()
@@ -244,7 +244,7 @@ def test_a_database_that_cannot_be_used_is_named(
         raise DatabaseError("file is not a database")
 
     settings.DATA_DIR = tmp_path
-    settings.PORT = _free_port()
+    settings.PORT = free_port()
     monkeypatch.setattr(up_command, "call_command", damaged)
 
     with pytest.raises(CommandError, match=r"DATABASE_URL: .* file is not a database"):
@@ -269,11 +269,6 @@ def own_signals() -> Iterator[None]:
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def _wait_for(condition: Callable[[], Any], *, within_seconds: float, say: Any) -> None:
