@@ -42,6 +42,8 @@ _FALSE = ("false", "off", "n", "no", "0")
 _IN_A_FILE = re.compile(r"^(?:export )?([A-Za-z_0-9]+)=", re.MULTILINE)
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^@\s<>,;:?]+@(?:[^@\s<>,;:?]+|\[[^\]\s]+\])")
+_COLOR = re.compile(r"#[0-9a-f]{6}")
+LEGIBLE = 4.5
 _AT_HOME = ("localhost", "local", "lan", "home", "internal", "test", "example", "invalid", "arpa")
 
 # Least and most; both may be reached.
@@ -171,6 +173,24 @@ class Env(environ.Env):
             "",
         )
 
+    def color(self, var: str, *, default: str, on: Sequence[str]) -> str:
+        """`#rrggbb`, legible (WCAG 2.2, 1.4.3) on all of `on`."""
+        value = str(self.str(var, default=default)).lower()
+        if not _COLOR.fullmatch(value):
+            return str(self._wrong(f"{var} must look like {default}, not {value!r}.", default))
+        for ground in on:
+            if (found := contrast(value, ground)) < LEGIBLE:
+                said = f"{var}: {value} on {ground} has a contrast of {found:.1f}:1"
+                return str(self._wrong(f"{said}; to be legible it needs {LEGIBLE}:1.", default))
+        return value
+
+    def folder(self, var: str) -> list[Path]:
+        """None, or one that is there."""
+        value = str(self.str(var, default=""))
+        if not value or Path(value).is_dir():
+            return [Path(value).absolute()] if value else []
+        return list(self._wrong(f"{var} must be a folder that is there, not {value!r}.", []))
+
     def log_level(self, var: str, *, default: str) -> str:
         value = str(self.str(var, default=default)).upper()
         if value in logging.getLevelNamesMapping():
@@ -192,6 +212,21 @@ class Env(environ.Env):
     def _wrong(self, problem: str, instead: Any = None) -> Any:
         self.problems.append(problem)
         return instead
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours as `#rrggbb`: from 1 to 21 (WCAG 2.2, "contrast ratio")."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(color: str) -> float:
+    """Relative luminance, 0 to 1 (WCAG 2.2)."""
+    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def unknown_names(file: Path, known: set[str]) -> Iterator[str]:

@@ -35,6 +35,16 @@ DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var")))
 PORT = env.int("PORT", default=8000)
 SITE_URL = env.http_url("SITE_URL", default=f"http://127.0.0.1:{PORT}")
 SITE_NAME = env.str("SITE_NAME", default="Paperround")
+LOGO_TEXT = env.str("LOGO_TEXT", default=SITE_NAME)
+# The grounds are those of mails and of papers/site.css, whose words on a button are dark at night.
+# What is legible on these is so on black, too, once a mail client has inverted it.
+BRAND_COLOR = env.color("BRAND_COLOR", default="#1d5c43", on=("#ffffff", "#f5f2ea"))
+BRAND_COLOR_DARK = env.color(
+    "BRAND_COLOR_DARK", default="#8fd0b0", on=("#000000", "#23211d", "#10281d")
+)
+HAS_OWN_COLORS = (BRAND_COLOR, BRAND_COLOR_DARK) != ("#1d5c43", "#8fd0b0")
+FOOTER_TEXT = env.str("FOOTER_TEXT", default="")
+TEMPLATES_DIR = env.folder("TEMPLATES_DIR")
 _site = urlsplit(SITE_URL)
 SITE_HOST = _site.hostname or ""
 IS_PUBLIC = _site.scheme == "https"
@@ -136,7 +146,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [*TEMPLATES_DIR, BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

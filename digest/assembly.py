@@ -81,12 +81,16 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a reader would get: items, out of how many candidates, of which editions."""
+    """What a reader would get: items, out of how many candidates, of which editions.
+
+    since: as of compose.Frame.
+    """
 
     items: tuple[Item, ...] = ()
     candidates: int = 0
     edition_day: date | None = None
     closed_seq: int = 0
+    since: date | None = None
 
 
 def assemble_due(
@@ -444,7 +448,7 @@ def _freeze(digest: _Digest, page: _Page, plan: _Plan) -> None:
     reader = plan.reader
     digest.frame = _frame(
         reader.cadence, tuple(reader.days), reader.hour, reader.time_zone, reader.language,
-        reader.confirmed_at.date(), plan.clockwork.next_due_at,
+        reader.confirmed_at.date(), plan.clockwork.next_due_at, page.news.since,
     )  # fmt: skip
 
 
@@ -457,13 +461,14 @@ def _frame(
     language: str,
     consented_on: date,
     next_due_at: datetime,
+    since: date | None,
 ) -> str:
     """compose.Frame as JSON."""
     reader = Subscriber(
         cadence=cadence, days=list(days), hour=hour, time_zone=time_zone, language=language
     )
     frame = frame_of(reader, next_due_at=next_due_at)
-    return json.dumps(replace(frame, consented_on=consented_on).to_json())
+    return json.dumps(replace(frame, consented_on=consented_on, since=since).to_json())
 
 
 class _Limits(TypedDict):
@@ -535,11 +540,16 @@ class _Page(NamedTuple):
     def items(self) -> tuple[Item, ...]:
         return () if self.news is None else tuple(self.news.shelf.items(self.lines))
 
+    @property
+    def since(self) -> date | None:
+        return None if self.news is None else self.news.since
+
 
 def _choices(readers: Sequence[Reader], among: Candidates, *, now: datetime) -> list[Choice]:
     pages = _pages(readers, among, now=now)
     return [
-        Choice(page.items, page.candidates, page.edition_day, page.closed_seq) for page in pages
+        Choice(page.items, page.candidates, page.edition_day, page.closed_seq, page.since)
+        for page in pages
     ]
 
 

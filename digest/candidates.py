@@ -27,6 +27,7 @@ from .phrasebook import Phrasebook
 from .recent import Recent
 
 LONGEST_WINDOW_DAYS = 8
+MANY_DAYS = 3  # editions: an ordinary morning has one, and two after a morning without mail
 REFERENCE_PAPERS = 500
 MOST_RECENT = 20_000  # papers that these are taken from, when a harvest brings more
 PAPERS_KEPT = 10_000  # of readings, each generation: 300 MB
@@ -36,13 +37,15 @@ PAPERS_KEPT = 10_000  # of readings, each generation: 300 MB
 class News:
     """What is new to some readers: the papers of `newest` and perhaps of older editions.
 
-    may_repeat: whether a reader may have been shown one of them already.
+    may_repeat: whether a reader may have been shown one of them already. since: the day of the
+    oldest edition, where there are so many that they read as a stretch of days.
     """
 
     corpus: ranking.Corpus
     shelf: Shelf
     newest: Edition
     may_repeat: bool
+    since: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ class Candidates:
         ]
         corpus = ranking.Corpus(papers, _reading(rows, papers, self.encoder, now=self.now))
         may_repeat = not self.listed_before.isdisjoint(corpus.place_of)
-        return News(corpus, Shelf(papers), newest, may_repeat)
+        days = sorted({day_of[row.edition_id] for row in rows})
+        since = days[0] if len(days) >= MANY_DAYS else None
+        return News(corpus, Shelf(papers), newest, may_repeat, since)
 
 
 def editions_for(now: datetime) -> list[Edition]:

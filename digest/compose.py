@@ -103,7 +103,7 @@ class HasItems:
 class Frame:
     """What stands around the papers, as it was when they were chosen.
 
-    next_on: the reader's local date.
+    next_on: the reader's local date. since: the oldest edition's day, where there are many.
     """
 
     cadence: str
@@ -113,11 +113,15 @@ class Frame:
     language: str
     next_on: date | None = None
     consented_on: date | None = None
+    since: date | None = None
 
     def to_json(self) -> dict[str, Any]:
-        dates = {name: getattr(self, name) for name in _FRAME_DATES}
-        said = {name: day and day.isoformat() for name, day in dates.items()}
-        return {**asdict(self), "days": list(self.days), **said}
+        stored = {**asdict(self), "days": list(self.days)}
+        for name in _FRAME_DATES:
+            day = stored.pop(name)
+            if day is not None:
+                stored[name] = day.isoformat()
+        return stored
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -126,7 +130,7 @@ class Frame:
         return cls(**{**stored, "days": tuple(stored["days"]), **dates})
 
 
-_FRAME_DATES = ("next_on", "consented_on")
+_FRAME_DATES = ("next_on", "consented_on", "since")
 
 
 class Line(NamedTuple):

@@ -358,7 +358,12 @@ def _preview(subscriber: Subscriber, wanted: Wanted) -> dict[str, Any]:
     choice = assembly.upcoming(subscriber, now=now, also_topics=welcome.facts(wanted))
     slot = schedule.slot_date(now, subscriber.time_zone)
     content = rendering.unaddressed(
-        choice.items, edition_day=choice.edition_day, candidates=choice.candidates, slot=slot
+        choice.items,
+        edition_day=choice.edition_day,
+        since=choice.since,
+        candidates=choice.candidates,
+        slot=slot,
+        is_weekly=subscriber.is_weekly,
     )
     return {
         "content": content if choice.items else None,

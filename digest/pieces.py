@@ -31,7 +31,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.core.mail.message import forbid_multi_line_headers
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.text import wrap
+from django.utils.text import capfirst, wrap
 
 from subscribers import mail
 from subscribers.transports.ready import Mail, ReadyMail
@@ -174,7 +174,8 @@ class Mould(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """The mail around its words and papers. parts: every second one is a hole, empty here.
-    holes: of the words (`_WORDS_OF_A_MAIL`) and the papers after them, what stands in each.
+    holes: of the words (`_WORDS_OF_A_MAIL`, then the topics) and the papers after them, what
+    stands in each.
     """
 
     parts: Sequence[bytes]
@@ -261,7 +262,7 @@ def _wire(ready: ReadyMail, *, laid_out: _LaidOut, uuid: str) -> bytes:
 
 _shells: Recent[tuple[Any, ...], _Shell] = Recent(SHELLS_KEPT)
 _shell_facts = attrgetter(
-    "language", "site_name", "postal_address", "edition_day", "slot_date", "is_first", "is_weekly"
+    "language", "site_name", "edition_day", "slot_date", "is_first", "is_weekly", "since"
 )
 
 
@@ -281,6 +282,7 @@ def _laid_out(content: Content) -> _LaidOut:
                   (content.site_name, content.consented_on)),
         _sentence(content.language, "emails/_cadence.html", _CADENCE, (content.cadence_words,)),
         _sentence(content.language, "emails/_next.html", _NEXT, (content.next_on,)),
+        *(_topic(group.topic) for group in content.groups if group.topic),
     )  # fmt: skip
     shown = (*content.full, *content.picks)
     reasons = [_reason(content.language, item.reason) for item in shown]
@@ -345,10 +347,12 @@ def _forms(site: Hashable, language: str) -> _Forms:
     return _Forms(object(), [object() for _ in range(4)])
 
 
-def _shape(content: Content) -> tuple[int, ...]:
+def _shape(content: Content) -> tuple[Hashable, ...]:
     """How many items of each kind, and what is said or offered at all."""
+    groups = content.groups if content.is_of_many_days else ()
     return (
         len(content.full), len(content.picks), len(content.brief),
+        *((bool(group.topic), len(group.items)) for group in groups),
         content.consented_on is None, not content.cadence_words, content.next_on is None,
         not content.read_key, not content.manage_key, not content.unsubscribe_key,
     )  # fmt: skip
@@ -360,8 +364,8 @@ def _site() -> tuple[Any, ...]:
 
 
 _shown_settings = attrgetter(
-    "SITE_NAME", "SITE_URL", "SITE_HOST", "POSTAL_ADDRESS", "MAIL_FROM", "LIST_ID",
-    "UNSUBSCRIBE_MAILTO",
+    "SITE_NAME", "SITE_URL", "SITE_HOST", "LOGO_TEXT", "BRAND_COLOR", "BRAND_COLOR_DARK",
+    "FOOTER_TEXT", "POSTAL_ADDRESS", "MAIL_FROM", "LIST_ID", "UNSUBSCRIBE_MAILTO",
 )  # fmt: skip
 
 
@@ -384,7 +388,8 @@ def _cast(content: Content) -> tuple[_Shell, list[Mould]]:
     html, html_items = _taken_apart(str(made.alternatives[0][0]))
     text, text_items = _taken_apart(str(made.body))
     moulds = [Mould(*_casts(*parts)) for parts in zip(html_items, text_items, strict=True)]
-    names = (*_WORDS_OF_A_MAIL, *range(len(moulds)))
+    headings = [hole for hole in html.holes if isinstance(hole, _Heading)]
+    names = (*_WORDS_OF_A_MAIL, *headings, *range(len(moulds)))
     sheets = [
         _sheet(literals, strip.holes, names)
         for strip in (html, text)
@@ -406,7 +411,8 @@ def _blank(made: EmailMultiAlternatives) -> Mail:
 
 
 def _taken_apart(text: str, regions: frozenset[str] = _REGIONS) -> tuple[_Strip, list[_Strip]]:
-    """The text with holes where the marks are, and its items, which are holes by their number.
+    """The text with holes where the marks are; its items, which are holes by their number; and
+    its topics are by theirs.
 
     A region lies between two marks of its name. Only an item's is kept; what else lies in one is
     the mail's own.
@@ -422,13 +428,25 @@ def _taken_apart(text: str, regions: frozenset[str] = _REGIONS) -> tuple[_Strip,
             inside.pop()
             strips.pop()
         else:
-            strips[-1].holes.append(len(items) if name == "item" else name)
+            strips[-1].holes.append(_hole(name, len(items), whole.holes))
             if name in regions:
                 inside.append(name)
                 strips.append(_Strip())
                 items += [strips[-1]] if name == "item" else []
         strips[-1].literals.append(literal)
     return whole, items
+
+
+class _Heading(NamedTuple):
+    """The hole of a topic's name, by its number."""
+
+    number: int
+
+
+def _hole(name: str, items: int, before: Sequence[Hashable]) -> Hashable:
+    if name == "heading":
+        return _Heading(sum(isinstance(hole, _Heading) for hole in before))
+    return items if name == "item" else name
 
 
 def _casts(*strips: _Strip) -> list[Cast]:
@@ -564,6 +582,11 @@ def _piece_in_html(words: str) -> Piece:
 
 
 _in_html = lru_cache(maxsize=5000)(_piece_in_html)  # of subjects, which many mails share
+
+
+@lru_cache(maxsize=5000)
+def _topic(name: str) -> Piece:
+    return _piece(_escaped(capfirst(name)), _wrapped(name.upper()))
 
 
 def _key(key: str) -> Piece:

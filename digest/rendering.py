@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from email.utils import formataddr
 from functools import lru_cache
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ SUBJECT_CHARACTERS = 110
 PREHEADER_CHARACTERS = 140
 TITLE_CHARACTERS = 300
 NAME_CHARACTERS = 100
+SHOUTED_LETTERS = 15  # fewer may be a name
 LINK_CHARACTERS = 200  # a longer one would cost every reader more than it gives
 AUTHORS_SHOWN = 3
 REASONS_KEPT = 10_000
@@ -49,13 +51,18 @@ PAPERS_KEPT = 500  # of each generation: a morning shows the papers of a few day
 # Of each generation: each with its numbers as they were, in each language; about 15 kB with pieces.
 SHOWN_KEPT = 750
 # Where the pieces of a mail can be cut apart, and that nothing is cut here (see digest.pieces).
-CUTS = ("subject", "preheader", "count", "item", "reason", "consented", "cadence", "next")
+CUTS = (
+    "subject", "preheader", "count", "heading", "item", "reason", "consented", "cadence", "next"
+)  # fmt: skip
 UNCUT = dict.fromkeys(CUTS, "")
 # A sentence ends at . ! or ? before a capital, but not in "et al. The" or "e.g. A" or "J. Doe".
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\bal\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bFig\.)(?<!\bEq\.)"
     r"(?<!\bSec\.)(?<!\b[A-Z]\.)\s+(?=[^\W_a-z])"
 )
+
+
+_REPEATED_MARKS = re.compile(r"([!?])[!?]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class Shown:
     abstract_url: str
     pdf_url: str
     code_url: str
+    lang: str = "en"
     kept: dict[Hashable, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -117,11 +125,27 @@ class ContentItem(NamedTuple):
         return _absolute("digest:feedback", self.key, kind, self.paper_id) if self.key else ""
 
 
+class Group(NamedTuple):
+    """Papers of one of the reader's topics; of none, where `topic` is empty.
+
+    start: the number of its first paper among all that are shown in full.
+    """
+
+    topic: str
+    items: tuple[ContentItem, ...]
+    start: int = 1
+
+    @property
+    def numbered(self) -> tuple[tuple[int, ContentItem], ...]:
+        return tuple(enumerate(self.items, self.start))
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a digest says, whoever shows it.
 
-    The keys open the reader's pages; without one its pages are not offered.
+    The keys open the reader's pages; without one its pages are not offered. since: the first of
+    the days it is about, where it is not weekly and they are many, as after a pause.
     """
 
     site_name: str
@@ -141,6 +165,7 @@ class Content:
     cadence_words: str = ""
     next_on: date | None = None
     postal_address: str = ""
+    since: date | None = None
 
     @property
     def web_url(self) -> str:
@@ -156,6 +181,11 @@ class Content:
         return f"{self.preferences_url}#pause" if self.manage_key else ""
 
     @property
+    def less_often_url(self) -> str:
+        """Nothing where they come as rarely as can be."""
+        return f"{self.preferences_url}#when" if self.manage_key and not self.is_weekly else ""
+
+    @property
     def unsubscribe_url(self) -> str:
         key = self.unsubscribe_key
         return mail.keyed_url("subscribers:unsubscribe", key) if key else ""
@@ -163,6 +193,22 @@ class Content:
     @property
     def chosen_count(self) -> int:
         return len(self.full)
+
+    @property
+    def is_of_many_days(self) -> bool:
+        return self.is_weekly or self.since is not None
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The papers shown in full: of many days by topic, as they stand; else as one."""
+        if not self.is_of_many_days:
+            return (Group("", self.full),) if self.full else ()
+        found: list[Group] = []
+        start = 1
+        for topic, items in groupby(self.full, key=_topic):
+            found.append(Group(topic, tuple(items), start))
+            start += len(found[-1].items)
+        return tuple(found)
 
     @property
     def is_picks_alone(self) -> bool:
@@ -189,7 +235,7 @@ class Content:
         come first: what everybody gets does not make them open it.
         """
         first = [item.shown for item in (*self.full, *self.picks)]
-        titles = [shown.title for shown in first if shown.title]
+        titles = [_calm(shown.title) for shown in first if shown.title]
         taken = 2 if len(" · ".join(titles[:2])) <= SUBJECT_CHARACTERS else 1
         subject = _cut(" · ".join(titles[:taken]), SUBJECT_CHARACTERS) or _one_line(self.site_name)
         following = titles[taken:] or [shown.summary for shown in first[:1]]
@@ -234,6 +280,7 @@ def unaddressed(
     slot: date,
     is_weekly: bool = False,
     is_first: bool = False,
+    since: date | None = None,
 ) -> Content:
     """The same for nobody in particular (preview, onboarding): no link that acts for a reader."""
     stored = [item.to_json() for item in items]
@@ -245,8 +292,9 @@ def unaddressed(
         slot_date=slot,
         is_first=is_first,
         is_weekly=is_weekly,
+        since=None if is_weekly else since,
         candidates_count=candidates,
-        full=sections[compose.FULL],
+        full=_in_order(sections[compose.FULL], is_by_topic=is_weekly or since is not None),
         brief=sections[compose.BRIEF],
         picks=sections[compose.PICK],
         language=language,
@@ -263,6 +311,7 @@ def for_nobody(digest: Digest) -> Content:
         slot=digest.slot.date,
         is_weekly=digest.is_weekly and not digest.is_first,
         is_first=digest.is_first,
+        since=Frame.from_json(digest.frame).since if digest.frame else None,
     )
 
 
@@ -413,14 +462,17 @@ def _of_copy(copy: Copy, reader: Address | Subscriber, shelf: _Shelf, *, now: da
     signed_on = assembled_on if copy.frame else utc_day(now)
     key = tokens.make(tokens.Purpose.READ, copy.uuid.hex, today=assembled_on)
     sections = _sections(copy.items, shelf, language=language, key=key)
+    is_weekly = copy.is_weekly and not copy.is_first
+    since = None if is_weekly else frame.since
     return Content(
         site_name=settings.SITE_NAME,
         edition_day=copy.edition_day,
         slot_date=copy.slot.date,
         is_first=copy.is_first,
-        is_weekly=copy.is_weekly and not copy.is_first,
+        is_weekly=is_weekly,
+        since=since,
         candidates_count=copy.candidates,
-        full=sections[compose.FULL],
+        full=_in_order(sections[compose.FULL], is_by_topic=is_weekly or since is not None),
         brief=sections[compose.BRIEF],
         picks=sections[compose.PICK],
         language=language,
@@ -546,6 +598,18 @@ def _sections(
 _BRIEF = object()
 
 
+def _in_order(items: tuple[ContentItem, ...], *, is_by_topic: bool) -> tuple[ContentItem, ...]:
+    """As they were composed; or by topic, that of the best paper first, and none of them last."""
+    if not is_by_topic:
+        return items
+    places = {topic: place for place, topic in reversed(list(enumerate(map(_topic, items))))}
+    return tuple(sorted(items, key=lambda item: (not _topic(item), places[_topic(item)])))
+
+
+def _topic(item: ContentItem) -> str:
+    return item.reason.topic if item.reason is not None and not item.is_popular else ""
+
+
 def _shown(paper: Paper, upvotes: int | None, stars: int | None, language: str) -> Shown:
     """upvotes: None where the numbers were not kept, and the paper's own are shown."""
     if upvotes is None:
@@ -663,6 +727,21 @@ def _one_line(text: str) -> str:
         " " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text
     )
     return " ".join(printable.split())
+
+
+def _calm(title: str) -> str:
+    """As it can stand in a subject: not in capitals all through, with one mark at a time, and a
+    title from right to left turns nothing but itself (Unicode UAX 9, isolates).
+    """
+    letters = [char for char in title if char.isalpha()]
+    if len(letters) > SHOUTED_LETTERS and all(map(str.isupper, letters)):
+        title = title.capitalize()
+    title = _REPEATED_MARKS.sub(r"\1", title)
+    if not title.isascii() and any(
+        unicodedata.bidirectional(char) in ("R", "AL") for char in title
+    ):
+        return f"\u2068{title}\u2069"
+    return title
 
 
 def _cut(text: str, most: int) -> str:

@@ -45,5 +45,6 @@ urlpatterns = [
     path("papers/<paper_id:paper_id>/", views.paper, name="paper"),
     path("papers/", views.search, name="search"),
     path("search/", views.old_search),
+    path("colors.css", views.colors, name="colors"),
     path("feed.xml", feeds.feed, name="feed"),
 ]

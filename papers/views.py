@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 
 from . import editions, front, results
 from . import search as paper_search
+from .brand import brand
 from .forms import SearchForm
 from .models import Edition, Paper, utc_day
 from .records import arxiv_id
@@ -100,11 +101,14 @@ def old_search(request: HttpRequest) -> HttpResponseBase:
 
 def site(request: HttpRequest) -> dict[str, Any]:
     """Context processor: what every page's frame says about the installation."""
-    return {
-        "SITE_NAME": settings.SITE_NAME,
-        "SITE_URL": settings.SITE_URL,
-        "POSTAL_ADDRESS": settings.POSTAL_ADDRESS,
-    }
+    return {**brand(), "HAS_OWN_COLORS": settings.HAS_OWN_COLORS}
+
+
+@require_safe
+@cache_control(public=True, max_age=3600)
+def colors(request: HttpRequest) -> HttpResponse:
+    """The installation's own colours, over those of site.css."""
+    return render(request, "papers/colors.css", content_type="text/css; charset=utf-8")
 
 
 def _context(edition: Edition | None, day: date | None, today: date) -> dict[str, Any]:

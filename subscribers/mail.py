@@ -27,6 +27,7 @@ from django.template.loader import render_to_string
 from django.urls import get_script_prefix, reverse
 from django.utils import translation
 
+from papers.brand import brand
 from papers.models import utc_day
 
 from . import flow, tokens
@@ -140,12 +141,7 @@ def compose(
 
     The subject is made one line, whatever the template says.
     """
-    context = {
-        "SITE_NAME": settings.SITE_NAME,
-        "SITE_URL": settings.SITE_URL,
-        "POSTAL_ADDRESS": settings.POSTAL_ADDRESS,
-        **context,
-    }
+    context = {**brand(), **context}
     message = Mail(
         subject=" ".join(render_to_string(f"emails/{template}.subject.txt", context).split()),
         body=render_to_string(f"emails/{template}.txt", context),

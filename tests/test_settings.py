@@ -446,6 +446,34 @@ def test_a_proxy_is_believed_only_when_told_so() -> None:
     assert trusting["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
 
 
+@pytest.mark.parametrize(
+    ("name", "color", "said"),
+    [
+        ("BRAND_COLOR", "red", "must look like #1d5c43"),
+        ("BRAND_COLOR", "#1d5c4", "must look like #1d5c43"),
+        ("BRAND_COLOR", "#8fd0b0", "on #ffffff has a contrast of 1.8:1"),
+        ("BRAND_COLOR_DARK", "#1d5c43", "on #000000 has a contrast of"),
+    ],
+)
+def test_a_colour_that_is_none_or_not_legible_is_refused(name: str, color: str, said: str) -> None:
+    (problem,) = problems_of(**{name: color})
+    assert problem.startswith(name)
+    assert said in problem
+
+
+def test_a_legible_colour_is_taken_and_the_pages_are_told() -> None:
+    made = settings_with(BRAND_COLOR="#7A1F5C", BRAND_COLOR_DARK="#f0a8d8")
+    assert (made["BRAND_COLOR"], made["HAS_OWN_COLORS"]) == ("#7a1f5c", True)
+    assert settings_with()["HAS_OWN_COLORS"] is False
+
+
+def test_templates_of_one_s_own_come_first_and_must_be_there(tmp_path: Path) -> None:
+    made = settings_with(TEMPLATES_DIR=str(tmp_path))
+    assert made["TEMPLATES"][0]["DIRS"] == [tmp_path, PROJECT / "templates"]
+    (problem,) = problems_of(TEMPLATES_DIR=str(tmp_path / "nowhere"))
+    assert problem.startswith("TEMPLATES_DIR must be a folder that is there")
+
+
 def test_earlier_keys_are_a_list() -> None:
     made = settings_with(**KEYS, SECRET_KEY_FALLBACKS="older,oldest")
     assert made["SECRET_KEY_FALLBACKS"] == ["older", "oldest"]

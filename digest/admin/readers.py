@@ -175,6 +175,7 @@ def _content(choice: Choice, reader: Subscriber, *, now: datetime) -> Content:
     return rendering.unaddressed(
         choice.items,
         edition_day=choice.edition_day,
+        since=choice.since,
         candidates=choice.candidates,
         slot=schedule.slot_date(now, reader.time_zone),
         is_weekly=reader.is_weekly,

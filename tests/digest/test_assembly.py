@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from digest import assembly, sending
+from digest import assembly, rendering, sending
 from digest.compose import FULL, PICK, Item
 from digest.models import Digest, Hold, Lease, Slot
 from digest.ranking import Reason
@@ -731,6 +731,29 @@ def test_the_frame_is_the_readers_wishes_of_the_morning(edition):
         "next_on": "2026-11-30",
         "consented_on": "2026-10-14",
     }
+
+
+def test_after_many_mornings_without_mail_it_reads_as_of_the_days_since(edition):
+    reader = make_reader(cursor=edition.closed_seq)
+    for n in (0, 1):
+        make_edition(DUE.date() + n * DAY, [make_paper(f"Of day {n}")])
+    assembly.assemble_due(DUE + 2 * DAY)
+    assert "since" not in newest(reader).frame
+    make_edition(DUE.date() + 2 * DAY, [make_paper("Of day 2")])
+    assembly.assemble_due(DUE + 3 * DAY)
+    digest = newest(reader)
+    assert digest.frame["since"] == DUE.date().isoformat()
+    (content,) = rendering.contents([digest], now=DUE + 3 * DAY).values()
+    assert content.since == DUE.date()
+    assert content.edition_day == (DUE + 2 * DAY).date()
+
+
+def test_a_first_digest_is_of_one_edition_however_many_there_are(edition):
+    for n in range(4):
+        make_edition(DUE.date() + n * DAY, [make_paper(f"Of day {n}")])
+    reader = make_reader(next_due_at=DUE + 4 * DAY)
+    assembly.assemble_due(DUE + 4 * DAY)
+    assert "since" not in newest(reader).frame
 
 
 def test_a_digest_that_says_nothing_has_no_frame(edition):

@@ -28,6 +28,7 @@ from tests.sample import BREAKFAST, brief, full, pick
 pytestmark = pytest.mark.django_db
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+WEEK_BEFORE = date(2025, 11, 26)
 KEYS = ["read", "manage", "unsubscribe"]
 ONCE = [
     "List-Unsubscribe",
@@ -161,11 +162,27 @@ def weekly() -> tuple[Subscriber, list[Item], dict]:
     items = [
         full(papers["2512.00387"], Reason("more", paper_id=liked)),
         full(papers["2512.00333"], Reason("category", "languages", name="cs.CL")),
-        full(papers["2512.00722"], Reason("keyword", name="speculative")),
-        brief(papers["2512.02014"]),
+        full(papers["2511.20785"], Reason("topic", "long videos", terms=("segment", "frames"))),
+        full(papers["2512.00722"], Reason("keyword", "languages", name="speculative")),
+        full(papers["2511.18538"], Reason("popular", upvotes=119)),
+        *map(brief, list(papers.values())[14:20]),
     ]
     reader = sample.ada(cadence="weekly", days=[2], hour=18, time_zone="America/New_York")
     return reader, items, {"is_weekly": True}
+
+
+def catch_up() -> tuple[Subscriber, list[Item], dict]:
+    """The first after a pause of a week."""
+    papers = sample.store_papers()
+    items = [
+        full(papers["2512.01801"], Reason("keyword", "dexterous robots", name="manipulation")),
+        full(papers["2511.20785"], Reason("topic", "long videos", terms=("segment", "frames"))),
+        full(papers["2512.00891"], Reason("topic", "long videos", terms=("streaming video",))),
+        *map(brief, list(papers.values())[14:20]),
+    ]
+    reader = sample.ada(topics=["dexterous robots", "long videos"])
+    frame = replace(rendering.frame_of(reader, next_due_at=reader.next_due_at), since=WEEK_BEFORE)
+    return reader, items, {"frame": frame.to_json(), "candidates": 143}
 
 
 def picked() -> tuple[Subscriber, list[Item], dict]:
@@ -221,7 +238,7 @@ def hostile() -> tuple[Subscriber, list[Item], dict]:
     return sample.ada(time_zone="America/Argentina/Buenos_Aires", hour=3), items, {}
 
 
-CASES = [first, ordinary, trending, weekly, picked, hostile]
+CASES = [first, ordinary, trending, weekly, catch_up, picked, hostile]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
@@ -684,9 +701,14 @@ def test_a_digest_without_papers_is_called_by_the_sites_name():
 # -- making and reading mails --------------------------------------------------------------
 
 
-def message_of(case):
+def digest_of_case(case) -> Digest:
     reader, items, fields = case()
-    return sent(reader, items, **fields)
+    return sample.digest_of(reader, items, **fields)
+
+
+def message_of(case):
+    digest = digest_of_case(case)
+    return rendering.message(digest, content_of(digest))
 
 
 def sent(reader: Subscriber, items: list[Item], **fields):
@@ -776,3 +798,90 @@ def squeezed(text: str) -> str:
 
 def unquoted(text: str) -> str:
     return re.sub("[“”]", "", text)
+
+
+# -- the days it is about ------------------------------------------------------------------
+
+
+def test_a_digest_of_many_days_goes_by_topic_and_begins_with_the_best():
+    content = content_of(digest_of_case(weekly))
+    assert [(group.topic, group.start, len(group.items)) for group in content.groups] == [
+        ("languages", 1, 2),
+        ("long videos", 3, 1),
+        ("", 4, 2),
+    ]
+    assert content.groups[-1].items[-1].is_popular
+
+
+def test_a_digest_of_one_day_keeps_its_order():
+    content = content_of(digest_of_case(ordinary))
+    (group,) = content.groups
+    assert [item.paper_id for item in group.items] == [
+        item["paper_id"] for item in Digest.objects.get().items if item["section"] == "full"
+    ]
+
+
+def test_after_a_pause_it_says_since_when():
+    html, text = bodies(message_of(catch_up))
+    for said in (squeezed(BeautifulSoup(html, "html.parser").get_text(" ")), squeezed(text)):
+        assert "26 November to 2 December 2025" in said
+
+
+def test_less_often_is_offered_unless_it_comes_once_a_week():
+    assert "Less often" in bodies(message_of(catch_up))[0]
+    Digest.objects.all().delete()
+    Subscriber.objects.all().delete()
+    Paper.objects.all().delete()
+    assert "Less often" not in bodies(message_of(weekly))[0]
+
+
+# -- subjects ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("title", "subject"),
+    [
+        ("ATTENTION IS ALL YOU NEED, AGAIN", "Attention is all you need, again"),
+        ("RT-2, GPT-4 & LLMs", "RT-2, GPT-4 & LLMs"),
+        ("BERT", "BERT"),
+        ("It works!!! Really?!?", "It works! Really?"),
+        (
+            "注意力就是你所需要的一切而且还有更多更多的东西",
+            "注意力就是你所需要的一切而且还有更多更多的东西",
+        ),
+        ("مقدمة: deep", "\u2068مقدمة: deep\u2069"),
+    ],
+)
+def test_a_subject_is_calm_and_turns_nobody_else_round(title, subject):
+    paper = Paper.objects.create(
+        arxiv_id="2512.90001", title=title, published_at=BREAKFAST, content_hash="-"
+    )
+    digest = sample.digest_of(sample.ada(), [full(paper, Reason("popular"))])
+    assert content_of(digest).subject == subject
+
+
+# -- an installation's own -----------------------------------------------------------------
+
+
+def test_an_installation_has_its_own_name_colour_and_last_line(settings):
+    settings.LOGO_TEXT, settings.FOOTER_TEXT = "THE LAB & CO", "Amtsgericht <Example> HRB 1"
+    settings.BRAND_COLOR, settings.BRAND_COLOR_DARK = "#7a1f5c", "#f0a8d8"
+    html, text = bodies(message_of(ordinary))
+    assert "THE LAB &amp; CO" in html
+    assert "THE LAB & CO" in text.splitlines()[0]
+    assert "Amtsgericht &lt;Example&gt; HRB 1" in html
+    assert "Amtsgericht <Example> HRB 1" in text
+    assert "#7a1f5c" in html
+    assert "#f0a8d8" in html
+    assert "#1d5c43" not in html
+
+
+def test_a_template_of_the_same_name_replaces_ours(settings, tmp_path):
+    (tmp_path / "emails").mkdir()
+    (tmp_path / "emails" / "_meta.html").write_text("by {{ item.authors_line }}")
+    own = [tmp_path, *settings.TEMPLATES[0]["DIRS"]]
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": own}]
+    html, _text = bodies(message_of(ordinary))
+    assert '<p class="meta"' in html
+    assert ">by Aradhye Agarwal" in html
+    assert "upvotes</span>" not in html

@@ -645,3 +645,17 @@ def test_an_old_id_stands_in_every_address(client, announce, paper_id):
     assert client.get(f"/papers/{paper_id}v2/")["Location"] == address
     assert f"http://paperround.test{address}" in client.get("/feed.xml").content.decode()
     assert links(client.get("/papers/", {"q": paper_id}))["Paper number 1"] == address
+
+
+def test_an_installation_s_colours_come_with_every_page(client, settings, db):
+    assert b"colors.css" not in client.get("/").content
+    settings.BRAND_COLOR, settings.BRAND_COLOR_DARK = "#7a1f5c", "#f0a8d8"
+    settings.HAS_OWN_COLORS, settings.LOGO_TEXT = True, "THE LAB"
+    settings.FOOTER_TEXT = "Register <1>"
+    page = client.get("/").content.decode()
+    assert 'href="/colors.css"' in page
+    assert "THE LAB" in page
+    assert "Register &lt;1&gt;" in page
+    answer = client.get("/colors.css")
+    assert answer["Content-Type"].startswith("text/css")
+    assert "--accent: #7a1f5c" in answer.content.decode()

@@ -162,6 +162,7 @@ def _content(choice: Choice, subscriber: Subscriber | None, *, now: datetime) ->
     return rendering.unaddressed(
         choice.items,
         edition_day=choice.edition_day,
+        since=choice.since,
         candidates=choice.candidates,
         slot=schedule.slot_date(now, subscriber.time_zone if subscriber else "UTC"),
         is_weekly=subscriber is not None and subscriber.is_weekly,
