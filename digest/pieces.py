@@ -81,12 +81,15 @@ def message(digest: Digest | Copy, content: Content) -> ReadyMail:
     """
     assert digest.subscriber is not None, "a digest without a reader has no mail"
     laid_out = _laid_out(content)
+    html = laid_out.joined(HTML)
+    if len(html) > rendering.MOST_BYTES and (shorter := content.shortened()) is not content:
+        return message(digest, shorter)
     uuid = digest.uuid.hex
     message_id = mail.message_id(uuid, "digest")
     made = ReadyMail(
         subject=laid_out.subject,
         text=laid_out.joined(TEXT),
-        html=laid_out.joined(HTML),
+        html=html,
         from_email=settings.MAIL_FROM,
         to=digest.subscriber.email,
         message_id=message_id,
@@ -351,7 +354,7 @@ def _shape(content: Content) -> tuple[Hashable, ...]:
     """How many items of each kind, and what is said or offered at all."""
     groups = content.groups if content.is_of_many_days else ()
     return (
-        len(content.full), len(content.picks), len(content.brief),
+        len(content.full), len(content.picks), len(content.brief), content.left_out,
         *((bool(group.topic), len(group.items)) for group in groups),
         content.consented_on is None, not content.cadence_words, content.next_on is None,
         not content.read_key, not content.manage_key, not content.unsubscribe_key,

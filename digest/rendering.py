@@ -10,7 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
 from email.utils import formataddr
 from functools import lru_cache
@@ -43,6 +43,8 @@ SUBJECT_CHARACTERS = 110
 PREHEADER_CHARACTERS = 140
 TITLE_CHARACTERS = 300
 NAME_CHARACTERS = 100
+# Of a mail's HTML: Gmail hides what is beyond 102 kB, and with it the way to unsubscribe.
+MOST_BYTES = 90_000
 SHOUTED_LETTERS = 15  # fewer may be a name
 LINK_CHARACTERS = 200  # a longer one would cost every reader more than it gives
 AUTHORS_SHOWN = 3
@@ -145,7 +147,8 @@ class Content:
     """What a digest says, whoever shows it.
 
     The keys open the reader's pages; without one its pages are not offered. since: the first of
-    the days it is about, where it is not weekly and they are many, as after a pause.
+    the days it is about, where it is not weekly and they are many, as after a pause. left_out: how
+    many papers only the web view has room for.
     """
 
     site_name: str
@@ -166,6 +169,7 @@ class Content:
     next_on: date | None = None
     postal_address: str = ""
     since: date | None = None
+    left_out: int = 0
 
     @property
     def web_url(self) -> str:
@@ -179,6 +183,17 @@ class Content:
     @property
     def pause_url(self) -> str:
         return f"{self.preferences_url}#pause" if self.manage_key else ""
+
+    def shortened(self) -> Content:
+        """With one paper less: of those by title the last, else of those in full, else of the
+        picks. The first stays.
+        """
+        for name in ("brief", "full", "picks"):
+            items = getattr(self, name)
+            if len(items) > (name != "brief"):
+                shorter: dict[str, Any] = {name: items[:-1]}
+                return replace(self, left_out=self.left_out + 1, **shorter)
+        return self
 
     @property
     def less_often_url(self) -> str:
@@ -318,12 +333,9 @@ def for_nobody(digest: Digest) -> Content:
 def message(digest: Digest | Copy, content: Content) -> EmailMultiAlternatives:
     """The mail, ready to be handed over: both parts and every header of a bulk mail, once each."""
     assert digest.subscriber is not None, "a digest without a reader has no mail"
+    message_id = mail.message_id(digest.uuid.hex, "digest")
     with translation.override(content.language):
-        made = composed(
-            content,
-            to=digest.subscriber.email,
-            message_id=mail.message_id(digest.uuid.hex, "digest"),
-        )
+        made = _fitting(content, to=digest.subscriber.email, message_id=message_id)
     # Providers give it back with every event, which settles a digest in doubt.
     made.metadata = {"digest": digest.uuid.hex}  # type: ignore[attr-defined]
     return made
@@ -331,7 +343,7 @@ def message(digest: Digest | Copy, content: Content) -> EmailMultiAlternatives:
 
 def preview(content: Content, *, to: str) -> EmailMultiAlternatives:
     """The mail as it would look, with no link that acts for a reader. Not to be sent."""
-    return composed(content, to=to, message_id=mail.message_id("preview", "digest"))
+    return _fitting(content, to=to, message_id=mail.message_id("preview", "digest"))
 
 
 def composed(
@@ -451,6 +463,14 @@ def authors_line(authors: Sequence[str]) -> str:
 
 
 # -- making --------------------------------------------------------------------------------
+
+
+def _fitting(content: Content, *, to: str, message_id: str) -> EmailMultiAlternatives:
+    made = composed(content, to=to, message_id=message_id)
+    shorter = content.shortened()
+    if len(_html(made).encode()) > MOST_BYTES and shorter is not content:
+        return _fitting(shorter, to=to, message_id=message_id)
+    return made
 
 
 def _of_copy(copy: Copy, reader: Address | Subscriber, shelf: _Shelf, *, now: datetime) -> Content:

@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup
 from django.template.loader import render_to_string
 from django.test import RequestFactory
 
-from digest import rendering
+from digest import pieces, rendering
 from digest.compose import Item
 from digest.models import Digest
 from digest.ranking import Reason
@@ -395,6 +395,35 @@ def test_the_longest_digest_there_can_be_is_not_clipped():
     html, _text = bodies(message)
     assert html.count("&amp;" * 180) == 13
     assert len(html.encode()) < 90_000
+
+
+def test_what_does_not_fit_is_a_link_to_the_web(settings):
+    """Ten papers in a script of three bytes a letter, each text as long as it may be."""
+    title, names = "題" * 300, ["名" * 100] * 3
+    papers = [
+        Paper(
+            pk=number, arxiv_id=f"2512.9{number:04}", title=f"{number}{title}", authors=names,
+            organization="室" * 100, tldr="文" * 500, published_at=BREAKFAST, content_hash="-",
+        )
+        for number in range(300, 324)
+    ]  # fmt: skip
+    Paper.objects.bulk_create(papers)
+    near = Reason("paper", "目" * 80, paper_id=323)
+    items = [
+        *(full(each, near) for each in papers[:10]),
+        *map(brief, papers[10:20]),
+        *(pick(each, note="選" * 500) for each in papers[20:23]),
+    ]
+    digest = sample.digest_of(sample.ada(), items)
+    content = content_of(digest)
+    html, text = bodies(rendering.message(digest, content))
+    assert len(html.encode()) <= rendering.MOST_BYTES < len(html.encode()) + 2_000
+    left = 23 - sum(f"{paper.pk}題" in text for paper in papers[:23])
+    assert left > 0
+    for said in (squeezed(BeautifulSoup(html, "html.parser").get_text(" ")), squeezed(text)):
+        assert f"{left} more papers did not fit into this mail" in said
+    assert pieces.message(digest, content).html == html.encode()
+    assert content.left_out == 0
 
 
 def test_a_link_as_long_as_a_page_is_not_offered():
