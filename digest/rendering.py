@@ -271,14 +271,18 @@ class Remade:
     differences: tuple[str, ...] = ()
 
 
-def contents(digests: Sequence[Digest | Copy], *, now: datetime) -> dict[int, Content]:
-    """Digest id -> Content; one query for all papers, and a second for those not seen before.
-    Digests need subscriber and slot loaded.
+def contents(
+    digests: Sequence[Digest | Copy], *, now: datetime, papers: Mapping[int, Paper] | None = None
+) -> dict[int, Content]:
+    """Digest id -> Content; one query for all papers, and a second for those not seen before;
+    none where the papers are given. Digests need subscriber and slot loaded.
 
     now: the day of the links' keys, where the digest has no frame. A digest of an erased reader
     has no content.
     """
-    shelf = _Shelf(_papers(item for digest in digests for item in digest.items))
+    if papers is None:
+        papers = _papers(item for digest in digests for item in digest.items)
+    shelf = _Shelf(papers)
     copies = [each if isinstance(each, Copy) else Copy.of(each) for each in digests]
     return {
         copy.pk: _of_copy(copy, copy.subscriber, shelf, now=now)

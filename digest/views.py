@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -27,13 +29,16 @@ from papers.models import Paper
 from subscribers import schedule, signup, tokens
 from subscribers.models import Subscriber
 from subscribers.tokens import BadToken, Purpose
+from subscribers.transports import outbox
 from subscribers.views import bad_link, is_operator, private, reader_page
 
-from . import health, rendering
+from . import gallery, health, rendering
 from . import metrics as installation
 from .models import Digest, Feedback
 
 View = Callable[..., HttpResponse]
+# A mail's styles stand in its elements. Nothing else of it is let in: no script, no request.
+FRAME_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _safe_or_post = require_http_methods(["GET", "HEAD", "POST"])
 
 
@@ -104,6 +109,76 @@ def feedback(
         "web_url": reverse("digest:read", args=[token]),
     }
     return render(request, "digest/feedback.html", context)
+
+
+# -- the mail gallery ----------------------------------------------------------------------
+
+
+def for_who_looks_after_it(view: View) -> View:
+    """404 unless on this machine, or staff."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        if not is_operator(request):
+            raise Http404
+        return view(request, *args, **kwargs)
+
+    return private(wrapped)
+
+
+@require_safe
+@for_who_looks_after_it
+def mail_gallery(request: HttpRequest) -> HttpResponse:
+    shown = gallery.exhibits(_language(request))
+    return render(request, "digest/gallery.html", {"exhibits": shown, **_choices(request)})
+
+
+@require_safe
+@for_who_looks_after_it
+def mail_exhibit(request: HttpRequest, name: str) -> HttpResponse:
+    view = request.GET.get("view")
+    exhibit = _exhibit(request, name)
+    context = {
+        "exhibit": exhibit,
+        "mail": outbox.parts(outbox.parsed(exhibit.message.message().as_bytes())),
+        "view": view if view in ("text", "source") else "html",
+        **_choices(request),
+    }
+    return render(request, "digest/exhibit.html", context)
+
+
+@require_safe
+@xframe_options_sameorigin
+@for_who_looks_after_it
+def mail_exhibit_html(request: HttpRequest, name: str) -> HttpResponse:
+    """The mail itself, for a frame: nothing in it runs or loads."""
+    html = gallery.in_state(_exhibit(request, name).html, _choices(request)["state"])
+    return HttpResponse(html, headers={"Content-Security-Policy": FRAME_POLICY})
+
+
+def _exhibit(request: HttpRequest, name: str) -> gallery.Exhibit:
+    for exhibit in gallery.exhibits(_language(request)):
+        if exhibit.name == name:
+            return exhibit
+    raise Http404
+
+
+def _choices(request: HttpRequest) -> dict[str, Any]:
+    state = request.GET.get("state", "")
+    return {
+        "language": _language(request),
+        "languages": settings.LANGUAGES,
+        "state": state if state in gallery.STATES else "light",
+        "states": {name: words for name, (words, _made) in gallery.STATES.items()},
+    }
+
+
+def _language(request: HttpRequest) -> str:
+    asked = request.GET.get("language", "")
+    return asked if asked in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
+
+
+# -- health --------------------------------------------------------------------------------
 
 
 @require_safe

@@ -26,6 +26,8 @@ from django.db.models import Exists, F
 from django.template.loader import render_to_string
 from django.urls import get_script_prefix, reverse
 from django.utils import translation
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from papers.brand import brand
 from papers.models import utc_day
@@ -50,9 +52,11 @@ _inliner = css_inline.CSSInliner(
 
 @dataclass(frozen=True, slots=True)
 class ServiceMail:
-    """One kind of mail: where its moments stand on the row, and who may have it."""
+    """One kind of mail: what it is, where its moments stand on the row, and who may have it."""
 
     kind: str
+    heading: str | Promise
+    note: str | Promise
     due_field: str
     sent_field: str
     states: tuple[Subscriber.State, ...]
@@ -96,6 +100,8 @@ def address_change(subscriber: Subscriber, now: datetime) -> EmailMultiAlternati
 SERVICE_MAILS = (
     ServiceMail(
         kind="confirm",
+        heading=_("Confirmation"),
+        note=_("Asks whether the mails are wanted."),
         due_field="confirmation_due_at",
         sent_field="confirmation_sent_at",
         states=(Subscriber.State.PENDING, Subscriber.State.UNSUBSCRIBED),
@@ -103,6 +109,8 @@ SERVICE_MAILS = (
     ),
     ServiceMail(
         kind="link",
+        heading=_("A link to the settings"),
+        note=_("For who lost theirs, or subscribed again."),
         due_field="link_due_at",
         sent_field="link_sent_at",
         states=(Subscriber.State.ACTIVE,),
@@ -110,6 +118,8 @@ SERVICE_MAILS = (
     ),
     ServiceMail(
         kind="address",
+        heading=_("Another address"),
+        note=_("Asks at the new one."),
         due_field="address_change_due_at",
         sent_field="address_change_sent_at",
         states=(Subscriber.State.ACTIVE,),

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
-from uuid import UUID
+from typing import Any
 
-from digest.compose import BRIEF, FULL, PICK, Item
+from digest import gallery
+from digest.compose import Item
 from digest.models import Digest, Slot
-from digest.ranking import Reason
 from papers import editions, fetching
 from papers.models import Edition, Paper, Source
 from papers.records import PaperRecord
-from papers.sources.huggingface import HuggingFace
 from subscribers.models import Subscriber
 from tests.factories import make_reader
 
-FILE = Path(__file__).resolve().parent.parent / "papers" / "data" / "sample_day.json"
-DAY = date(2025, 12, 2)
-BREAKFAST = datetime(2025, 12, 3, 6, 0, tzinfo=UTC)  # seven in Berlin
-READER_UUID = UUID("0a0a0a0a-0000-4000-8000-000000000001")
-DIGEST_UUID = UUID("0d0d0d0d-0000-4000-8000-000000000001")
-
 
 def records() -> list[PaperRecord]:
-    return list(HuggingFace({}).parse(FILE.read_bytes(), "").records)
+    return list(gallery.sample_records())
 
 
 def publish(day: date, papers: Sequence[PaperRecord]) -> Edition:
@@ -46,70 +38,28 @@ def publish(day: date, papers: Sequence[PaperRecord]) -> Edition:
 
 def store_papers() -> dict[str, Paper]:
     """arXiv id -> row, under keys that are the same on every run."""
-    papers = [_row(number, record) for number, record in enumerate(records(), start=101)]
-    return {paper.arxiv_id: paper for paper in Paper.objects.bulk_create(papers)}
+    return {paper.arxiv_id: paper for paper in Paper.objects.bulk_create(gallery.sample_papers())}
 
 
 def ada(*, topics: Sequence[str] = (), **fields) -> Subscriber:
-    """Confirmed in November; reads at seven in Berlin, from Monday to Friday."""
-    return make_reader(
-        topics=topics,
-        **{
-            "uuid": READER_UUID,
-            "cadence": "weekdays",
-            "hour": 7,
-            "time_zone": "Europe/Berlin",
-            "confirmed_at": datetime(2025, 11, 3, 9, tzinfo=UTC),
-            "created_at": datetime(2025, 11, 3, 9, tzinfo=UTC),
-            "next_due_at": BREAKFAST + timedelta(days=1),
-            **fields,
-        },
-    )
+    return make_reader(topics=topics, **gallery.reader_fields(**fields))
 
 
 def digest_of(reader: Subscriber, items: Sequence[Item], **fields) -> Digest:
     """A digest with these items, ready to be sent."""
+    made = gallery.digest_fields(gallery.Parts(list(items)), reader)
+    return _stored(reader, {**made, "frame": {}, **fields})
+
+
+def standard(name: str) -> Digest:
+    """One of the gallery's, stored."""
+    papers = store_papers()
+    awkward = Paper.objects.bulk_create(gallery.awkward_papers())
+    parts = gallery.STANDARDS[name].parts(papers | {paper.arxiv_id: paper for paper in awkward})
+    reader = ada(**parts.reader)
+    return _stored(reader, gallery.digest_fields(parts, reader))
+
+
+def _stored(reader: Subscriber, fields: dict[str, Any]) -> Digest:
     slot, _ = Slot.objects.get_or_create(date=date(2025, 12, 3), defaults={"due": 1})
-    return Digest.objects.create(
-        **{
-            "uuid": DIGEST_UUID,
-            "subscriber": reader,
-            "slot": slot,
-            "due_at": BREAKFAST,
-            "assembled_at": BREAKFAST,
-            "items": [item.to_json() for item in items],
-            "candidates": 28,
-            "edition_day": DAY,
-            "closed_seq": 1,
-            **fields,
-        }
-    )
-
-
-def full(paper: Paper, reason: Reason, *, score: float = 2.0) -> Item:
-    return Item(paper.pk, FULL, score, is_popular=reason.kind == "popular", reason=reason)
-
-
-def pick(paper: Paper, *, name: str = "Ben Sample", note: str = "") -> Item:
-    return Item(paper.pk, PICK, 0.5, reason=Reason("editor", name=name, note=note))
-
-
-def brief(paper: Paper) -> Item:
-    return Item(paper.pk, BRIEF, 0.5)
-
-
-def _row(number: int, record: PaperRecord) -> Paper:
-    return Paper(
-        pk=number,
-        arxiv_id=record.arxiv_id,
-        title=record.title,
-        abstract=record.abstract,
-        authors=list(record.authors),
-        organization=record.organization,
-        published_at=record.published_at,
-        code_url=record.code_url,
-        project_url=record.project_url,
-        upvotes=record.upvotes or 0,
-        stars=record.stars,
-        content_hash=f"{number}",
-    )
+    return Digest.objects.create(subscriber=reader, slot=slot, **fields)

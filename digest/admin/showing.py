@@ -21,10 +21,9 @@ from subscribers.transports import Receipt, get_transport
 from .. import rendering
 from ..compose import Item
 from ..models import Digest
+from ..views import FRAME_POLICY
 from . import scores
 
-# A mail's styles stand in its elements. Nothing else of it is let in: no script, no request.
-FRAME_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 # A signed link's key (subscribers.tokens): a subject, the day, 128 bits in URL-safe base64.
 KEY = re.compile(r"[0-9A-Za-z]{32,}-[0-9a-z]+-[\w-]{22}")
 MADE_ANEW = {"Date", "Content-Type", "MIME-Version"}

@@ -89,8 +89,11 @@ def load(name: str) -> ParsedMessage:
     """The mail of an entry. FileNotFoundError for any name that is none of ours."""
     if not _NAME.fullmatch(name):
         raise FileNotFoundError(name)
-    with (_folder() / name).open("rb") as file:
-        return BytesParser(policy=policy.default).parse(file)
+    return parsed((_folder() / name).read_bytes())
+
+
+def parsed(written: bytes) -> ParsedMessage:
+    return BytesParser(policy=policy.default).parsebytes(written)
 
 
 def parts(message: ParsedMessage) -> OutboxMail:

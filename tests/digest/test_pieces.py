@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from digest import pieces, rendering
+from digest import gallery, pieces, rendering
 from digest.compose import BRIEF, FULL, PICK, Item
+from digest.gallery import BREAKFAST
 from digest.models import Digest
 from digest.ranking import Reason
 from papers.models import Paper
@@ -31,9 +32,7 @@ from subscribers import mail
 from subscribers.models import Subscriber
 from subscribers.transports.ready import ReadyMail
 from tests import sample
-from tests.digest.test_rendering import CASES
 from tests.factories import DUE, make_paper, make_reader
-from tests.sample import BREAKFAST
 
 pytestmark = pytest.mark.django_db
 
@@ -79,6 +78,8 @@ SITES = st.fixed_dictionaries(
         "SITE_NAME": st.sampled_from(["Paperround", "R&D <daily> “papers”", "Ü", "a\r\nBcc: b@c"]),
         "POSTAL_ADDRESS": st.sampled_from(["", "1 Test Street", ".hidden & <b>\r\nsecond line"]),
         "UNSUBSCRIBE_MAILTO": st.sampled_from(["", "leave@example.org"]),
+        "LOGO_TEXT": st.sampled_from(["Paperround", "THE <LAB> & “CO”"]),
+        "FOOTER_TEXT": st.sampled_from(["", ".hidden & <b> of a very long line " * 4]),
     }
 )
 
@@ -106,10 +107,9 @@ def test_any_digest_is_the_same_mail_by_either_way(
         transaction.set_rollback(True)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", gallery.STANDARDS)
 def test_a_golden_mail_is_the_same_the_first_time_and_every_other(case):
-    reader, items, fields = case()
-    digest = sample.digest_of(reader, items, **fields)
+    digest = sample.standard(case)
     for _ in range(3):
         assert_same_mail(digest)
 
@@ -207,7 +207,7 @@ def test_no_language_speaks_in_the_words_of_another(monkeypatch):
     for language in ("en", "de", "en"):
         digest = sample.digest_of(
             make_reader(email=f"{language}{len(said)}@example.org", language=language),
-            [sample.full(paper, Reason("author", name="Ben"))],
+            [gallery.full(paper, Reason("author", name="Ben"))],
             uuid=uuid4(),
         )
         said[language] = assert_same_mail(digest).body
@@ -261,7 +261,7 @@ def test_no_word_and_no_key_of_one_reader_gets_into_anothers_mail():
     papers = [make_paper(f"Paper {number}") for number in range(3)]
     digests = []
     for number, (reader, topic) in enumerate([(ada, "bees of ada"), (ben, "ants of ben")]):
-        items = [sample.full(paper, Reason("topic", topic, terms=("wings",))) for paper in papers]
+        items = [gallery.full(paper, Reason("topic", topic, terms=("wings",))) for paper in papers]
         digests.append(sample.digest_of(reader, items, uuid=UUID(int=number)))
     mails = {digest.subscriber: assert_same_mail(digest) for digest in digests}
     for mine, other in ((ada, ben), (ben, ada)):

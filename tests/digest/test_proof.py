@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from digest import assembly, rendering, sending
+from digest import assembly, gallery, rendering, sending
 from digest.compose import BRIEF, FULL, PICK, Item
+from digest.gallery import BREAKFAST
 from digest.models import Digest
 from digest.ranking import Reason
 from papers.models import Entry, Paper
 from subscribers.models import Subscriber
 from tests import sample
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader
-from tests.sample import BREAKFAST
 
 pytestmark = pytest.mark.django_db
 
@@ -122,9 +122,9 @@ def digest(papers) -> Digest:
     reader = make_reader()
     seed = make_paper("A seed")
     items = [
-        frozen(sample.full(papers[0], Reason("popular", upvotes=3)), papers[0]),
-        frozen(sample.full(papers[1], Reason("paper", "bees", paper_id=seed.pk)), papers[1]),
-        frozen(sample.brief(papers[2]), papers[2]),
+        frozen(gallery.full(papers[0], Reason("popular", upvotes=3)), papers[0]),
+        frozen(gallery.full(papers[1], Reason("paper", "bees", paper_id=seed.pk)), papers[1]),
+        frozen(gallery.brief(papers[2]), papers[2]),
     ]
     frame = rendering.frame_of(reader, next_due_at=reader.next_due_at).to_json()
     return handed_over(sample.digest_of(reader, items, frame=frame))
@@ -193,7 +193,7 @@ def test_a_digest_whose_hash_is_not_kept_proves_nothing(digest):
 
 def test_without_a_frame_the_keys_are_of_the_day_it_was_sent(papers):
     reason = Reason("popular", upvotes=3)
-    digest = handed_over(sample.digest_of(make_reader(), [sample.full(papers[0], reason)]))
+    digest = handed_over(sample.digest_of(make_reader(), [gallery.full(papers[0], reason)]))
     assert digest.frame == {}
     assert rendering.remade(digest, YEARS_LATER).matches is True
 

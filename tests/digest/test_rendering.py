@@ -16,19 +16,18 @@ from bs4 import BeautifulSoup
 from django.template.loader import render_to_string
 from django.test import RequestFactory
 
-from digest import pieces, rendering
+from digest import gallery, pieces, rendering
 from digest.compose import Item
+from digest.gallery import BREAKFAST, brief, full, pick
 from digest.models import Digest
 from digest.ranking import Reason
 from papers.models import Paper
 from subscribers.models import Subscriber
 from tests import sample
-from tests.sample import BREAKFAST, brief, full, pick
 
 pytestmark = pytest.mark.django_db
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-WEEK_BEFORE = date(2025, 11, 26)
 KEYS = ["read", "manage", "unsubscribe"]
 ONCE = [
     "List-Unsubscribe",
@@ -122,138 +121,22 @@ NASTY = [
 # -- golden mails --------------------------------------------------------------------------
 
 
-def first() -> tuple[Subscriber, list[Item], dict]:
-    papers = sample.store_papers()
-    topic = Reason("topic", "long videos", terms=("long videos", "segment", "frames"))
-    items = [
-        full(papers["2511.20785"], topic),
-        full(papers["2512.00891"], replace(topic, terms=("streaming video", "tokens"))),
-        full(papers["2512.01420"], Reason("topic", "prompt engineering", terms=("prompts",))),
-        full(papers["2511.18538"], Reason("popular", upvotes=119)),
-        *map(brief, list(papers.values())[3:13]),
-    ]
-    reader = sample.ada(topics=["long videos", "prompt engineering"])
-    return reader, items, {"is_first": True}
+CASES = list(gallery.STANDARDS)
 
 
-def ordinary() -> tuple[Subscriber, list[Item], dict]:
-    papers = sample.store_papers()
-    seed = papers["2512.01374"].pk
-    items = [
-        full(papers["2512.01801"], Reason("keyword", "dexterous robots", name="manipulation")),
-        full(papers["2512.02008"], Reason("author", "test time", name="Ayan Sengupta")),
-        full(papers["2511.20785"], Reason("organization", "video", name="LMMs-Lab")),
-        full(papers["2512.01925"], Reason("paper", "reasoning", paper_id=seed)),
-        full(papers["2512.01816"], Reason("popular", upvotes=58)),
-        *map(brief, list(papers.values())[14:20]),
-    ]
-    return sample.ada(topics=["dexterous robots"]), items, {}
-
-
-def trending() -> tuple[Subscriber, list[Item], dict]:
-    papers = list(sample.store_papers().values())
-    items = [full(each, Reason("popular", upvotes=each.upvotes)) for each in papers[:5]]
-    return sample.ada(), [*items, *map(brief, papers[5:15])], {}
-
-
-def weekly() -> tuple[Subscriber, list[Item], dict]:
-    papers = sample.store_papers()
-    liked = papers["2511.20614"].pk
-    items = [
-        full(papers["2512.00387"], Reason("more", paper_id=liked)),
-        full(papers["2512.00333"], Reason("category", "languages", name="cs.CL")),
-        full(papers["2511.20785"], Reason("topic", "long videos", terms=("segment", "frames"))),
-        full(papers["2512.00722"], Reason("keyword", "languages", name="speculative")),
-        full(papers["2511.18538"], Reason("popular", upvotes=119)),
-        *map(brief, list(papers.values())[14:20]),
-    ]
-    reader = sample.ada(cadence="weekly", days=[2], hour=18, time_zone="America/New_York")
-    return reader, items, {"is_weekly": True}
-
-
-def catch_up() -> tuple[Subscriber, list[Item], dict]:
-    """The first after a pause of a week."""
-    papers = sample.store_papers()
-    items = [
-        full(papers["2512.01801"], Reason("keyword", "dexterous robots", name="manipulation")),
-        full(papers["2511.20785"], Reason("topic", "long videos", terms=("segment", "frames"))),
-        full(papers["2512.00891"], Reason("topic", "long videos", terms=("streaming video",))),
-        *map(brief, list(papers.values())[14:20]),
-    ]
-    reader = sample.ada(topics=["dexterous robots", "long videos"])
-    frame = replace(rendering.frame_of(reader, next_due_at=reader.next_due_at), since=WEEK_BEFORE)
-    return reader, items, {"frame": frame.to_json(), "candidates": 143}
-
-
-def picked() -> tuple[Subscriber, list[Item], dict]:
-    papers = sample.store_papers()
-    note = "It tells what did not work, and by how much. Read its last section first."
-    items = [
-        pick(papers["2512.00891"], name="Ben Sample", note=note),
-        pick(papers["2511.18538"], name="Ada Example"),
-        full(papers["2512.01801"], Reason("keyword", "dexterous robots", name="manipulation")),
-        full(papers["2512.02008"], Reason("author", "test time", name="Ayan Sengupta")),
-        *map(brief, list(papers.values())[14:20]),
-    ]
-    return sample.ada(topics=["dexterous robots"]), items, {}
-
-
-def hostile() -> tuple[Subscriber, list[Item], dict]:
-    title = "<script>alert(1)</script> & <think>hm</think>\r\nBcc: x@example.org 🤖 הכותרת"
-    common = {"published_at": BREAKFAST, "content_hash": "-"}
-    papers = [
-        Paper(
-            pk=201,
-            arxiv_id="2512.90001",
-            title=title,
-            abstract="We pay $5 for \\(x^2\\) & <b>more</b>. מימין לשמאל. {{ 7*7 }} stays.",
-            authors=[f"Author <{number}>" for number in range(1, 665)],
-            organization="R&D <lab>",
-            code_url="javascript:alert(1)",
-            **common,
-        ),
-        Paper(
-            pk=202,
-            arxiv_id="2512.90002",
-            title=("A Title of One Hundred and Seventy-Five Characters " * 4)[:175].strip(),
-            abstract="",
-            authors=["هدى"],
-            code_url="https://example.org/a?b=1&c=<d>",
-            stars=1234,
-            upvotes=1,
-            **common,
-        ),
-        Paper(pk=203, arxiv_id="2512.90003", title="ذكاء اصطناعي: مقدمة", authors=[], **common),
-    ]
-    Paper.objects.bulk_create(papers)
-    items = [
-        full(papers[0], Reason("topic", "<b>bold</b> wishes", terms=("<i>", "&amp;"))),
-        full(papers[1], Reason("paper", "x", paper_id=201)),
-        full(papers[2], Reason("author", "x", name='"><script>alert(1)</script>')),
-        pick(
-            papers[1], name="<i>ed</i>", note="הערה\r\nBcc: x & <script>alert(1)</script> {{ 7*7 }}"
-        ),
-        brief(papers[0]),
-    ]
-    return sample.ada(time_zone="America/Argentina/Buenos_Aires", hour=3), items, {}
-
-
-CASES = [first, ordinary, trending, weekly, catch_up, picked, hostile]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", CASES)
 def test_a_mail_is_what_its_golden_file_says(case):
     """PAPERROUND_WRITE_GOLDEN=1 writes the files anew; their diff is then what has changed."""
     message = message_of(case)
     html = next(str(body) for body, kind in message.alternatives if kind == "text/html")
-    assert_golden(f"{case.__name__}.txt", str(message.body))
-    assert_golden(f"{case.__name__}.html", html)
-    assert_golden(f"{case.__name__}.headers", headers_of(message))
+    assert_golden(f"{case}.txt", str(message.body))
+    assert_golden(f"{case}.html", html)
+    assert_golden(f"{case}.headers", headers_of(message))
 
 
 def test_there_is_no_golden_file_without_its_case():
     names = {path.stem for path in GOLDEN.iterdir()}
-    assert names == {case.__name__ for case in CASES}
+    assert names == set(CASES)
 
 
 def assert_golden(name: str, made: str) -> None:
@@ -278,7 +161,7 @@ def headers_of(message) -> str:
 # -- what holds for every mail -------------------------------------------------------------
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.__name__)
+@pytest.fixture(params=CASES)
 def message(request):
     return message_of(request.param)
 
@@ -289,7 +172,7 @@ def test_every_header_of_a_bulk_mail_is_there_once(message):
     assert parsed["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     way_out = parsed["List-Unsubscribe"].strip()
     assert re.fullmatch(r"<http://paperround\.test/unsubscribe/[^>]+>", way_out)
-    assert parsed["Message-ID"] == f"<{sample.DIGEST_UUID.hex}.digest@paperround.test>"
+    assert parsed["Message-ID"] == f"<{gallery.DIGEST_UUID.hex}.digest@paperround.test>"
     assert parsed["Auto-Submitted"] == "auto-generated"
     assert parsed["To"] == "ada@example.org"
     assert "Bcc" not in parsed
@@ -297,7 +180,7 @@ def test_every_header_of_a_bulk_mail_is_there_once(message):
 
 def test_a_mailto_way_out_stands_beside_the_https_one_where_it_is_set_up(settings):
     settings.UNSUBSCRIBE_MAILTO = "leave@example.org"
-    ways = parse(message_of(ordinary))["List-Unsubscribe"].split()
+    ways = parse(message_of("ordinary"))["List-Unsubscribe"].split()
     assert ways[0].startswith("<http")
     assert ways[0].endswith(",")
     assert ways[1] == "<mailto:leave@example.org?subject=unsubscribe>"
@@ -355,7 +238,7 @@ def test_the_text_and_the_html_say_the_same(message):
 
 
 def test_every_link_of_the_text_part_has_its_name_on_the_line_before():
-    _html, text = bodies(message_of(ordinary))
+    _html, text = bodies(message_of("ordinary"))
     lines = text.partition("ALSO IN THIS EDITION")[0].splitlines()
     for before, line in pairwise(lines):
         if line.startswith("http"):
@@ -363,7 +246,7 @@ def test_every_link_of_the_text_part_has_its_name_on_the_line_before():
 
 
 def test_the_lines_of_the_text_part_fit_a_terminal():
-    _html, text = bodies(message_of(first))
+    _html, text = bodies(message_of("first"))
     assert max(len(line) for line in text.splitlines() if not line.startswith("http")) <= 72
 
 
@@ -472,24 +355,24 @@ def test_a_nul_is_only_a_blank():
 
 def test_a_site_name_cannot_add_a_header(settings):
     settings.SITE_NAME = "Papers,\r\nBcc: x@example.org <b>"
-    parsed = parse(message_of(ordinary))
+    parsed = parse(message_of("ordinary"))
     assert "Bcc" not in parsed
     assert parsed["List-Id"] == '"Papers, Bcc: x@example.org <b>" <digest.paperround.test>'
 
 
 def test_a_digest_carries_its_uuid_for_the_providers_events():
-    assert message_of(ordinary).metadata == {"digest": sample.DIGEST_UUID.hex}
+    assert message_of("ordinary").metadata == {"digest": gallery.DIGEST_UUID.hex}
 
 
 def test_a_reader_without_topics_is_not_told_that_it_was_chosen_for_them():
-    for body in bodies(message_of(trending)):
+    for body in bodies(message_of("trending")):
         assert "The 5 most noticed of 28 new papers" in body
         assert "You have named no subject yet" in body
         assert "chosen for you from" not in body
 
 
 def test_picks_are_shown_apart_and_not_counted_as_chosen():
-    for body in bodies(message_of(picked)):
+    for body in bodies(message_of("picked")):
         assert "2 chosen for you from 28 new papers" in body
         own, _, rest = body.partition("Chosen for you" if "<h2" in body else "CHOSEN FOR YOU")
         assert own
@@ -509,13 +392,13 @@ def test_a_mail_of_picks_alone_says_who_picked_them_and_nothing_of_what_was_chos
 
 
 def test_a_note_without_its_own_stop_is_not_given_one_and_a_pick_without_a_note_names_its_editor():
-    _html, text = bodies(message_of(picked))
+    _html, text = bodies(message_of("picked"))
     assert "section first.”\n" in text
     assert "Picked by Ada Example.\n" in text
 
 
 def test_the_web_view_shows_the_picks_and_lets_one_say_more_or_less(client):
-    message_of(picked)
+    message_of("picked")
     content = content_of(Digest.objects.get())
     page = BeautifulSoup(client.get(content.web_url).content, "html.parser")
     assert page.find("h2", string="Editor’s picks")
@@ -576,7 +459,7 @@ def test_the_keys_are_of_the_day_it_was_assembled_whenever_it_leaves():
 
 
 def test_the_same_digest_makes_the_same_mail_twice():
-    message_of(ordinary)
+    message_of("ordinary")
     digest = Digest.objects.select_related("subscriber", "slot").get()
     twice = [rendering.message(digest, content_of(digest)) for _ in range(2)]
     assert bodies(twice[0]) == bodies(twice[1])
@@ -584,14 +467,14 @@ def test_the_same_digest_makes_the_same_mail_twice():
 
 
 def test_an_erased_readers_digest_has_no_content():
-    message_of(ordinary)
+    message_of("ordinary")
     Subscriber.objects.all().delete()
     digest = Digest.objects.select_related("subscriber", "slot").get()
     assert rendering.contents([digest], now=BREAKFAST) == {}
 
 
 def test_a_paper_that_was_deleted_since_is_left_out():
-    message_of(ordinary)
+    message_of("ordinary")
     Paper.objects.get(arxiv_id="2512.01801").delete()
     content = content_of(Digest.objects.select_related("subscriber", "slot").get())
     assert [item.arxiv_id for item in content.full] == [
@@ -600,7 +483,7 @@ def test_a_paper_that_was_deleted_since_is_left_out():
 
 
 def test_contents_asks_for_the_papers_of_all_digests_at_once(django_assert_num_queries):
-    message_of(ordinary)
+    message_of("ordinary")
     digest = Digest.objects.select_related("subscriber", "slot").get()
     with django_assert_num_queries(1):
         rendering.contents([digest] * 20, now=BREAKFAST)
@@ -610,7 +493,7 @@ def test_nobodys_digest_has_no_link_that_acts():
     papers = list(sample.store_papers().values())
     content = rendering.unaddressed(
         [full(papers[0], Reason("popular", upvotes=3)), brief(papers[1])],
-        edition_day=sample.DAY,
+        edition_day=gallery.DAY,
         candidates=2,
         slot=date(2025, 12, 3),
     )
@@ -730,13 +613,8 @@ def test_a_digest_without_papers_is_called_by_the_sites_name():
 # -- making and reading mails --------------------------------------------------------------
 
 
-def digest_of_case(case) -> Digest:
-    reader, items, fields = case()
-    return sample.digest_of(reader, items, **fields)
-
-
-def message_of(case):
-    digest = digest_of_case(case)
+def message_of(case: str):
+    digest = sample.standard(case)
     return rendering.message(digest, content_of(digest))
 
 
@@ -766,7 +644,7 @@ def titled(*titles: str) -> rendering.Content:
     items = tuple(rendering.ContentItem(each, reason=WHY) for each in shown)
     return rendering.Content(
         site_name="Paperround",
-        edition_day=sample.DAY,
+        edition_day=gallery.DAY,
         slot_date=date(2025, 12, 3),
         is_first=False,
         is_weekly=False,
@@ -799,7 +677,7 @@ def skeleton() -> tuple[list[str], list[str], list[str]]:
     item = rendering.ContentItem(PLAIN, reason=WHY, key="a-key")
     word = rendering.ShownReason("editor", name="Ben", note="Read this.")
     keys = {f"{name}_key": "a-key" for name in KEYS}
-    said = {"consented_on": sample.DAY, "next_on": sample.DAY, "cadence_words": "every day"}
+    said = {"consented_on": gallery.DAY, "next_on": gallery.DAY, "cadence_words": "every day"}
     content = replace(
         titled(),
         full=(item,),
@@ -809,7 +687,7 @@ def skeleton() -> tuple[list[str], list[str], list[str]]:
         **keys,
         **said,
     )
-    digest = Digest(uuid=sample.DIGEST_UUID, subscriber=Subscriber(email="ada@example.org"))
+    digest = Digest(uuid=gallery.DIGEST_UUID, subscriber=Subscriber(email="ada@example.org"))
     message = rendering.message(digest, content)
     context = {"content": content, "feedback": {}}
     page = render_to_string("digest/read.html", context, RequestFactory().get("/"))
@@ -833,7 +711,7 @@ def unquoted(text: str) -> str:
 
 
 def test_a_digest_of_many_days_goes_by_topic_and_begins_with_the_best():
-    content = content_of(digest_of_case(weekly))
+    content = content_of(sample.standard("weekly"))
     assert [(group.topic, group.start, len(group.items)) for group in content.groups] == [
         ("languages", 1, 2),
         ("long videos", 3, 1),
@@ -843,7 +721,7 @@ def test_a_digest_of_many_days_goes_by_topic_and_begins_with_the_best():
 
 
 def test_a_digest_of_one_day_keeps_its_order():
-    content = content_of(digest_of_case(ordinary))
+    content = content_of(sample.standard("ordinary"))
     (group,) = content.groups
     assert [item.paper_id for item in group.items] == [
         item["paper_id"] for item in Digest.objects.get().items if item["section"] == "full"
@@ -851,17 +729,17 @@ def test_a_digest_of_one_day_keeps_its_order():
 
 
 def test_after_a_pause_it_says_since_when():
-    html, text = bodies(message_of(catch_up))
+    html, text = bodies(message_of("catch_up"))
     for said in (squeezed(BeautifulSoup(html, "html.parser").get_text(" ")), squeezed(text)):
         assert "26 November to 2 December 2025" in said
 
 
 def test_less_often_is_offered_unless_it_comes_once_a_week():
-    assert "Less often" in bodies(message_of(catch_up))[0]
+    assert "Less often" in bodies(message_of("catch_up"))[0]
     Digest.objects.all().delete()
     Subscriber.objects.all().delete()
     Paper.objects.all().delete()
-    assert "Less often" not in bodies(message_of(weekly))[0]
+    assert "Less often" not in bodies(message_of("weekly"))[0]
 
 
 # -- subjects ------------------------------------------------------------------------------
@@ -895,7 +773,7 @@ def test_a_subject_is_calm_and_turns_nobody_else_round(title, subject):
 def test_an_installation_has_its_own_name_colour_and_last_line(settings):
     settings.LOGO_TEXT, settings.FOOTER_TEXT = "THE LAB & CO", "Amtsgericht <Example> HRB 1"
     settings.BRAND_COLOR, settings.BRAND_COLOR_DARK = "#7a1f5c", "#f0a8d8"
-    html, text = bodies(message_of(ordinary))
+    html, text = bodies(message_of("ordinary"))
     assert "THE LAB &amp; CO" in html
     assert "THE LAB & CO" in text.splitlines()[0]
     assert "Amtsgericht &lt;Example&gt; HRB 1" in html
@@ -910,7 +788,7 @@ def test_a_template_of_the_same_name_replaces_ours(settings, tmp_path):
     (tmp_path / "emails" / "_meta.html").write_text("by {{ item.authors_line }}")
     own = [tmp_path, *settings.TEMPLATES[0]["DIRS"]]
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": own}]
-    html, _text = bodies(message_of(ordinary))
+    html, _text = bodies(message_of("ordinary"))
     assert '<p class="meta"' in html
     assert ">by Aradhye Agarwal" in html
     assert "upvotes</span>" not in html
