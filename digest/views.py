@@ -83,7 +83,8 @@ def read(request: HttpRequest, digest: Digest, token: str) -> HttpResponse:
         subscriber=digest.subscriber, paper_id__in=digest.paper_ids
     ):
         given.setdefault(said.paper_id, set()).add(said.kind)
-    return render(request, "digest/read.html", {"content": content, "feedback": given})
+    context = {"content": content, "feedback": given, "is_thinned": digest.thinned_at is not None}
+    return render(request, "digest/read.html", context)
 
 
 @_safe_or_post

@@ -7,6 +7,7 @@ import pytest
 import time_machine
 from django.urls import reverse
 
+from digest import assembly
 from digest.compose import BRIEF, FULL, Item
 from digest.models import Digest, Feedback, Slot
 from digest.ranking import Reason
@@ -340,3 +341,48 @@ def test_healthz_answers_while_the_database_does(client):
     response = client.get("/healthz")
     assert response.status_code == 200
     assert response.content == b"ok\n"
+
+
+# -- the web view and time -----------------------------------------------------------------
+
+
+def read_page(client, digest: Digest) -> str:
+    token = tokens.make(Purpose.READ, digest.uuid.hex, today=NOW.date())
+    answer = client.get(reverse("digest:read", args=[token]))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+@pytest.mark.parametrize("days", [0, 89, 90])
+def test_the_whole_digest_is_on_the_web_for_ninety_days(client, digest, days):
+    later = digest.assembled_at + timedelta(days=days)
+    with time_machine.travel(later, tick=False):
+        assembly.thin_old(later)
+        page = read_page(client, digest)
+    assert "Because you follow" in page
+    assert "an old one" not in page
+
+
+def test_after_that_it_still_says_which_papers_it_had(client, digest, papers):
+    later = digest.assembled_at + timedelta(days=91)
+    with time_machine.travel(later, tick=False):
+        assert assembly.thin_old(later) == 1
+        digest.refresh_from_db()
+        page = read_page(client, digest)
+    assert papers[0].title in page
+    assert papers[2].title in page
+    assert "Because you follow" not in page
+    assert "why they were chosen is not" in page
+
+
+def test_a_digest_whose_papers_are_gone_says_so(client, digest):
+    Paper.objects.all().delete()
+    assert "no longer here" in read_page(client, digest)
+
+
+def test_the_web_view_of_a_week_goes_by_topic_as_its_mail_does(client, digest):
+    Digest.objects.update(is_weekly=True)
+    page = read_page(client, digest)
+    assert "Your week to" in page
+    assert '<h2><span dir="auto">Bees</span></h2>' in page
+    assert "Also this week" in page
