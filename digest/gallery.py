@@ -156,6 +156,14 @@ def awkward_papers() -> list[Paper]:
             **common,
         ),
         Paper(pk=203, arxiv_id="2512.90003", title="ذكاء اصطناعي: مقدمة", authors=[], **common),
+        Paper(
+            pk=204,
+            arxiv_id="2512.90004",
+            title="GATTACA" * 30,
+            abstract=f"One word: {'x' * 200}. Then $E = mc^2$ for $5 and $1.",
+            authors=["Ω" * 60],
+            **common,
+        ),
     ]
 
 
@@ -244,14 +252,16 @@ def _largest(papers: Papers) -> Parts:
 
 
 def _hostile(papers: Papers) -> Parts:
-    code, long, arabic = (papers[f"2512.9000{number}"] for number in (1, 2, 3))
+    code, long, arabic, word = (papers[f"2512.9000{number}"] for number in (1, 2, 3, 4))
     note = "הערה\r\nBcc: x & <script>alert(1)</script> {{ 7*7 }}"
     items = [
         full(code, Reason("topic", "<b>bold</b> wishes", terms=("<i>", "&amp;"))),
         full(long, Reason("paper", "x", paper_id=code.pk)),
         full(arabic, Reason("author", "x", name='"><script>alert(1)</script>')),
+        full(word, Reason("topic", "y" * 80, terms=("z" * 60,))),
         pick(long, name="<i>ed</i>", note=note),
         brief(code),
+        brief(word),
     ]
     return Parts(items, {"time_zone": "America/Argentina/Buenos_Aires", "hour": 3})
 

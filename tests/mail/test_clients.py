@@ -34,6 +34,7 @@ MAY_BE_MISSING = {
     "html-dir": "The same of Gmail's mobile webmail; Outlook on Windows knows it on <table>.",
     "unknown: time": "What is inside is text.",
     "unknown: @datetime": "The same.",
+    "css-word-break": "A word longer than a phone is wide sticks out.",
     # Known where it is used.
     "css-margin": "Negative margins are missing, and `auto` in Outlook: its own table centres.",
     "css-padding": "Outlook on Windows has it in cells alone: its own table has one.",

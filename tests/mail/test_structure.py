@@ -99,7 +99,8 @@ def test_the_text_is_wrapped_and_its_links_stand_alone(exhibit):
         if re.search(r"https?://", line):
             assert " " not in line or exhibit.name == AWKWARD, line
         else:
-            assert len(line) <= 78, line
+            longest = max(map(len, line.split()), default=0)
+            assert len(line) <= 78 or (exhibit.name == AWKWARD and longest > 60), line
 
 
 def test_the_text_has_no_junk(exhibit):
