@@ -26,6 +26,7 @@ from django.utils.translation import gettext, ngettext
 
 from papers.models import Paper, utc_day
 from papers.records import web_url
+from papers.summaries import gist
 from subscribers import mail, schedule, tokens
 from subscribers.models import Subscriber
 from subscribers.transports.ready import ReadyMail
@@ -37,8 +38,7 @@ from .models import Digest
 from .ranking import Reason
 from .recent import Recent
 
-SUMMARY_SENTENCES = 3
-SUMMARY_CHARACTERS = 420
+LONGEST_SUMMARY = 500  # characters
 SUBJECT_CHARACTERS = 110
 PREHEADER_CHARACTERS = 140
 TITLE_CHARACTERS = 300
@@ -57,11 +57,6 @@ CUTS = (
     "subject", "preheader", "count", "heading", "item", "reason", "consented", "cadence", "next"
 )  # fmt: skip
 UNCUT = dict.fromkeys(CUTS, "")
-# A sentence ends at . ! or ? before a capital, but not in "et al. The" or "e.g. A" or "J. Doe".
-_SENTENCE_END = re.compile(
-    r"(?<=[.!?])(?<!\bal\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bcf\.)(?<!\bFig\.)(?<!\bEq\.)"
-    r"(?<!\bSec\.)(?<!\b[A-Z]\.)\s+(?=[^\W_a-z])"
-)
 
 
 _REPEATED_MARKS = re.compile(r"([!?])[!?]+")
@@ -437,16 +432,9 @@ def cadence_words(frame: Frame) -> str:
 
 
 def summary(paper: Paper) -> str:
-    """Two or three sentences: the source's own short summary, else how the abstract begins."""
-    if paper.tldr:
-        return _cut(_one_line(paper.tldr), SUMMARY_CHARACTERS + 80)
-    text = _one_line(paper.abstract)
-    chosen = ""
-    for sentence in _SENTENCE_END.split(text)[:SUMMARY_SENTENCES]:
-        if chosen and len(chosen) + len(sentence) > SUMMARY_CHARACTERS:
-            break
-        chosen = f"{chosen} {sentence}".strip()
-    return _cut(chosen, SUMMARY_CHARACTERS + 80)
+    """The source's own short summary, else the two or three sentences that say what is new."""
+    own = _one_line(paper.tldr)
+    return _cut(own or gist(paper.title, _one_line(paper.abstract)), LONGEST_SUMMARY)
 
 
 def shown_title(paper: Paper) -> str:
