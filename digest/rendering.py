@@ -25,6 +25,9 @@ from django.utils.translation import gettext, ngettext
 
 from papers.models import Paper, utc_day
 from papers.records import web_url
+from papers.texts import cut as _cut
+from papers.texts import one_line as _one_line
+from papers.texts import readable
 from subscribers import mail, schedule, tokens
 from subscribers.models import Subscriber
 from subscribers.transports.ready import ReadyMail
@@ -374,8 +377,8 @@ def cadence_words(frame: Frame) -> str:
 def summary(paper: Paper) -> str:
     """Two or three sentences: the source's own short summary, else how the abstract begins."""
     if paper.tldr:
-        return _cut(_one_line(paper.tldr), SUMMARY_CHARACTERS + 80)
-    text = _one_line(paper.abstract)
+        return _cut(readable(paper.tldr), SUMMARY_CHARACTERS + 80)
+    text = readable(paper.abstract)
     chosen = ""
     for sentence in _SENTENCE_END.split(text)[:SUMMARY_SENTENCES]:
         if chosen and len(chosen) + len(sentence) > SUMMARY_CHARACTERS:
@@ -386,12 +389,12 @@ def summary(paper: Paper) -> str:
 
 def shown_title(paper: Paper) -> str:
     """On one line; the few that are as long as an abstract are cut."""
-    return _cut(_one_line(paper.title), TITLE_CHARACTERS)
+    return _cut(readable(paper.title), TITLE_CHARACTERS)
 
 
 def authors_line(authors: Sequence[str]) -> str:
     """Up to three names, then how many more."""
-    shown = ", ".join(_cut(_one_line(name), NAME_CHARACTERS) for name in authors[:AUTHORS_SHOWN])
+    shown = ", ".join(_cut(readable(name), NAME_CHARACTERS) for name in authors[:AUTHORS_SHOWN])
     more = len(authors) - AUTHORS_SHOWN
     if more <= 0:
         return shown
@@ -565,7 +568,7 @@ def _as_shown(paper: Paper, *, upvotes: int, stars: int | None) -> Shown:
         arxiv_id=paper.arxiv_id,
         title=shown_title(paper),
         authors_line=authors_line(paper.authors),
-        organization=_cut(_one_line(paper.organization), NAME_CHARACTERS),
+        organization=_cut(readable(paper.organization), NAME_CHARACTERS),
         upvotes=upvotes,
         stars=stars,
         summary=summary(paper),
@@ -653,23 +656,6 @@ def _absolute(view: str, *args: Any) -> str:
 
 def _short_link(url: str) -> str:
     return web_url(url) if len(url) <= LINK_CHARACTERS else ""
-
-
-def _one_line(text: str) -> str:
-    """White space and control characters folded into single blanks; fit for a header."""
-    if text.isprintable() and "  " not in text and text[:1] != " " != text[-1:]:
-        return text
-    printable = "".join(
-        " " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text
-    )
-    return " ".join(printable.split())
-
-
-def _cut(text: str, most: int) -> str:
-    """At most so many characters, cut between words."""
-    if len(text) <= most:
-        return text
-    return text[: most - 1].rsplit(" ", 1)[0].rstrip(" ,;:·-") + "…"
 
 
 @lru_cache(maxsize=8)

@@ -47,7 +47,7 @@ _STYLES = (
     "text(?:bf|it|tt|sc|sf|rm|sl|up|md|normal)?|emph|underline|mbox|math(?:bf|bb|cal|frak|it|rm|sf|tt|scr)"
     "|boldsymbol|operatorname|ensuremath|text(?:super|sub)script"
 )
-_NAMED = "url|href|footnote|cite[pt]?|[cC]?ref|eqref|frac|nicefrac|sqrt"
+_NAMED = "url|footnote|cite[pt]?|[cC]?ref|eqref|frac|nicefrac|sqrt"
 # What stands for itself outside of math too. Others may be a path or an author's own macro.
 _SIGNS = (
     "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau"
@@ -68,9 +68,10 @@ _ISLAND = re.compile(
     |(?P<group>(?<!\\)\{{(?=\\[A-Za-z"'`^~=.])(?:\\(?:em|bf|it|tt|sc|sl|rm|sf)(?![A-Za-z])
         |\\(?:["'`^~=.]|[cvuHkr](?![A-Za-z]))|\\(?:{_SIGNS})(?![A-Za-z]))
         (?:[^{{}}\\]|\\.|{_GROUP}){{0,1000}}+\}})
-    |(?P<macro>\\(?:{_STYLES}|{_NAMED})[ ]?(?:\[[^\[\]]{{0,50}}\])?{_GROUP}(?:{_GROUP})?)
-    |(?P<sign>(?<![:/\\])\\(?:{_SIGNS})(?![A-Za-z])(?:\{{\}})?
-        |\\(?:ss|ae|AE|oe|OE|aa|AA|o|O|l|L)[ ](?=[a-z]))""",
+    |\\href[ ]?\{{(?P<target>[^{{}}\s]{{1,500}})\}}(?P<words>{_GROUP})
+    |(?P<macro>\\(?:{_STYLES}|{_NAMED})[ ]?(?:\[[^\[\]]{{0,50}}\]){{0,2}}{_GROUP}(?:{_GROUP})?)
+    |(?P<sign>\\(?:ss|ae|AE|oe|OE|aa|AA|o|O|l|L)[ ](?=[a-z])
+        |(?<![:/\\])\\(?:{_SIGNS})(?![A-Za-z])(?:\{{\}})?)""",
     re.VERBOSE | re.DOTALL,
 )  # fmt: skip
 
@@ -87,6 +88,8 @@ def plain(text: str) -> str:
     """
     if not _MAY_HOLD.search(text):
         return text
+    if _CLOSING_QUOTE.search(text):  # it went through JSON: `\\"so\\"`
+        text = text.replace('\\"', '"')
     text, aside = _set_aside(text)
     for pattern, replacement in _STRIPPED:
         text = pattern.sub(replacement, text)
@@ -104,8 +107,9 @@ def _set_aside(text: str) -> tuple[str, list[str]]:
     """The text with a mark where each island was, and what stands there."""
     made: list[str] = []
     aside: list[str] = []
-    end = at = 0
-    while len(aside) < MOST_ISLANDS and (found := _ISLAND.search(text, at)):
+    end = at = tried = 0
+    while tried < MOST_ISLANDS and (found := _ISLAND.search(text, at)):
+        tried += 1
         said = _island(found)
         if said is None:
             at = found.start() + 1
@@ -121,6 +125,8 @@ def _island(found: re.Match[str]) -> str | None:
     source = found[0]
     if found["link"]:
         return _link(found["link"], (found["label"] or "")[1:-1])
+    if found["target"]:
+        return _link(found["target"].replace("\\", ""), plain(found["words"][1:-1]))
     if found["kept"]:
         return source
     if found["math"] and not _is_math(found):
@@ -167,15 +173,12 @@ def _is_math(found: re.Match[str]) -> bool:
 
 _MARKED = re.compile(r"[\\^_]")
 _PROSE = re.compile(r"(?<![\\A-Za-z{])[a-z]{2,}[ ,]+[a-z]{2,}[ ,]+(?:[a-z]{2,}|\d)")
-_FORMULA = re.compile(r"[^\s,]+(?:\s*[-=<>+*/|,:;]\s*[^\s,]+)*")
+_FORMULA = re.compile(r"(?:[-=<>+|]\s*)?[^\s,]+(?:\s*[-=<>+*/|,:;]\s*[^\s,]+)*")
 
 
 def _is_accent(found: re.Match[str]) -> bool:
-    """Not the escaped quotes of a text that went through JSON: `it\\'s`, `\\"so\\"`."""
-    sign, text = found[0][1], found.string
-    if sign == "'":
-        return not _SHORTENED.match(text, found.start())
-    return sign != '"' or not _CLOSING_QUOTE.search(text)
+    """Not the escaped quote of a text that went through JSON: `it\\'s`."""
+    return not _SHORTENED.match(found.string, found.start())
 
 
 _SHORTENED = re.compile(r"\\'(?:s|t|re|ll|ve|d|m)\b")
@@ -248,7 +251,6 @@ def _context() -> Any:
             MacroTextSpec("sqrt", simplify_repl=_root),
             MacroTextSpec("footnote", simplify_repl=" (%(2)s)"),
             MacroTextSpec("url", simplify_repl="%s"),
-            MacroTextSpec("href", simplify_repl=_linked),
             MacroTextSpec("item", simplify_repl=" • "),
         ],
     )
@@ -286,11 +288,6 @@ def _argument(node: Any, l2tobj: _Plain) -> str:
 
 def _bracketed(node: Any, l2tobj: _Plain) -> str:
     return f"[{str(l2tobj.nodelist_to_text([node.nodeargd.argnlist[-1]])).strip('[]')}]"
-
-
-def _linked(node: Any, l2tobj: _Plain) -> str:
-    url, words = (str(l2tobj.nodelist_to_text([each])) for each in node.nodeargd.argnlist[:2])
-    return _link(url, words)
 
 
 def _fraction(node: Any, l2tobj: _Plain) -> str:
@@ -434,15 +431,14 @@ _WORDS = {
 
 
 def _escapes(text: str) -> str:
-    """`\\%` and its like; and the quotes that JSON escaped."""
+    """`\\%` and its like; and the apostrophe that JSON escaped."""
     text = _ESCAPED.sub(r"\1", text)
-    text = _SHORTENED.sub(lambda found: found[0][1:], text)
-    return text.replace('\\"', '"') if _CLOSING_QUOTE.search(text) else text
+    return _SHORTENED.sub(lambda found: found[0][1:], text)
 
 
 _ESCAPED = re.compile(r"(?<!\\)\\([%&$#_{}])")
 
-_ALIKE = rf"[\w{_ASIDE}]"
+_ALIKE = rf"[\w${_ASIDE}]"
 _TYPED: list[tuple[re.Pattern[str], _Replacement]] = [
     (re.compile(r"(?<!`)``(?!`)([^`\"]{1,300}?)(?:''|\")"), r"“\1”"),
     (re.compile(r"(?<![\w`])`([^\s`][^`\n]{0,100}?)'(?![\w'])"), r"‘\1’"),

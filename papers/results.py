@@ -10,6 +10,7 @@ from .excerpts import Part, excerpt, marked
 from .models import Paper
 from .query import Asked
 from .search import PER_PAGE, RANKED, Found
+from .texts import readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def about(asked: Asked) -> dict[str, Any]:
 def _result(found: Found, paper: Paper, place: int) -> Result:
     return Result(
         paper,
-        marked(paper.title, found.words),
-        excerpt(paper.abstract, found.words),
+        marked(readable(paper.title), found.words),
+        excerpt(readable(paper.abstract), found.words),
         begins_some=found.is_parted and 0 < found.with_all == place,
     )
