@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -29,8 +30,14 @@ from papers.texts import cut, language_of, one_line, readable
         (r"\(x\) \[y^2\] $$z$$ $k$-NN $N=5$ $\beta$-VAE", "x y² z k-NN N=5 β-VAE"),
         (r"2$\times$ 10$\times$10 $\sim$5 $90^\circ$ CO$_2$", "2× 10×10 ~5 90° CO₂"),
         (r"\textbf{a \emph{b \texttt{c_d}}} {\em and} {\bf x}", "a b c_d and x"),
-        (r"Schr\"odinger na\"{\i}ve Pok\'emon {\'e}t\'{e} \v{S}koda", "Schrödinger naïve Pokémon été Škoda"),
-        (r"Erd\H{o}s--R\'enyi, Stra{\ss}e, \O stergaard, \c{C}a", "Erdős–Rényi, Straße, Østergaard, Ça"),
+        (
+            r"Schr\"odinger na\"{\i}ve Pok\'emon {\'e}t\'{e} \v{S}koda",
+            "Schrödinger naïve Pokémon été Škoda",
+        ),
+        (
+            r"Erd\H{o}s--R\'enyi, Stra{\ss}e, \O stergaard, \c{C}a",
+            "Erdős–Rényi, Straße, Østergaard, Ça",
+        ),
         (r"50\% of R\&D for \$5, \#1, a\_b", "50% of R&D for $5, #1, a_b"),
         (r"as~in~\cite{foo}, \url{https://a.org/x_y}", "as in [foo], https://a.org/x_y"),
         (r"\href{https://a.org/x\_y}{our \emph{page}}", "our page (https://a.org/x_y)"),
@@ -49,11 +56,17 @@ def test_latex_reads_as_it_is_meant(source, read):
     ("source", "read"),
     [
         ("2.5times faster, 256times256 and 3 times 4", "2.5× faster, 256 × 256 and 3 × 4"),
-        ("360^circ by 180^{circ}, pi_0 and π_{0.5}, theta_{SFT}", "360° by 180°, π₀ and π_0.5, θ_SFT"),
+        (
+            "360^circ by 180^{circ}, pi_0 and π_{0.5}, theta_{SFT}",
+            "360° by 180°, π₀ and π_0.5, θ_SFT",
+        ),
         ("O(n^2), mathcal{O}(T^{-1/3}), G^2RPO, A^*", "O(n²), O(T^(-1/3)), G²RPO, A*"),
         ("textbf{C}ausal, leq 5, sim20%, 1 rightarrow 2", "Causal, ≤ 5, ~20%, 1 → 2"),
         ("at https://a.org/x_y{our page}.", "at our page (https://a.org/x_y)."),
-        ("at https://a.org/x{https://a.org/x}, https://b.org{this https URL}", "at https://a.org/x, https://b.org"),
+        (
+            "at https://a.org/x{https://a.org/x}, https://b.org{this https URL}",
+            "at https://a.org/x, https://b.org",
+        ),
     ],
 )  # fmt: skip
 def test_what_hugging_face_leaves_of_latex_is_mended(source, read):
@@ -63,15 +76,20 @@ def test_what_hugging_face_leaves_of_latex_is_mended(source, read):
 @pytest.mark.parametrize(
     "text",
     [
-        "$5 and $10 per GPU hour", "$1", "from $10k to $20k", "cost 5$ or 6$", "US$5, A$6", "a lone $",
+        "$5 and $10 per GPU hour", "$1", "from $10k to $20k", "cost 5$ or 6$", "US$5, A$6",
+        "a lone $",
         "cost $5, or €4.5, not 6$.", "if $x then echo $HOME and $PATH", "$200k for $20 prizes",
-        r"C:\new\text{x} and D:\times\alpha", r"100% \ 50", r"\d{3} \w+ \n \u00e9", "a_b snake_case N_E",
-        "{ unbalanced", "un}balanced", r"\textbf{never closed", r"\frac{1}", r"$\unknown{x}$", r"\method wins",
+        r"C:\new\text{x} and D:\times\alpha", r"100% \ 50", r"\d{3} \w+ \n \u00e9",
+        "a_b snake_case N_E",
+        "{ unbalanced", "un}balanced", r"\textbf{never closed", r"\frac{1}", r"$\unknown{x}$",
+        r"\method wins",
         r"\begin{foo} x \end{foo}", "imo_1960_p2 float8_e5m2 Q4_0 user_{id}.txt", "{True, False}",
-        "sim2real, sim 2 real", "three times five", "many times 3 of 4", "~5 (~60%) 12~20% 1M~4M ~/home",
-        "https://a.org/~ada/x_1--2^3", "`a_b` --flag i--", "it's the authors' own", "<think> hm </think>",
+        "sim2real, sim 2 real", "three times five", "many times 3 of 4",
+        "~5 (~60%) 12~20% 1M~4M ~/home",
+        "https://a.org/~ada/x_1--2^3", "`a_b` --flag i--", "it's the authors' own",
+        "<think> hm </think>",
         "{{7*7}} {% now %} <script>alert(1)</script> &amp; &lt;", "2 ^ 3 and ^_^", r"[a-z]{2}\b",
-        "👩‍🔬 می‌خواهم", "a\u200eb",
+        "👩\u200d🔬 می\u200cخواهم", "a\u200eb",
     ],
 )  # fmt: skip
 def test_what_is_not_latex_stays_as_it_is(text):
@@ -97,7 +115,8 @@ def test_what_holds_no_sign_of_latex_is_left_alone(text):
 
 @pytest.mark.parametrize(
     "unit",
-    ["$", "{", "\\textbf{", "{\\em ", "\\(", "`", "``a", "{{}", "$\\x", "_{", "x^{a", "\\begin{itemize}",
+    ["$", "{", "\\textbf{", "{\\em ", "\\(", "`", "``a", "{{}", "$\\x", "_{", "x^{a",
+        "\\begin{itemize}",
      '\\"o', "$\\frac{a}{b}$ ", "\\href{a}{", "https://a{", "~a", "2times", "a^2", "W"],
 )  # fmt: skip
 def test_no_text_takes_long(unit):
@@ -117,15 +136,15 @@ def test_of_the_recorded_papers_hardly_any_keeps_its_latex(shared_data):
     held = left = 0
     path = shared_data / "hf_daily" / "daily_papers_2024-05-27_2025-12-18.jsonl.gz"
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
+        for line in islice(lines, 0, None, 5):
             paper = json.loads(line)["entry"]["paper"]
             for text in (stored_line(paper["title"]), paragraphs(paper["summary"])):
                 made = readable(text)
                 assert readable(made) == made
                 held += any(sign in text for sign in "\\${")
                 left += any(sign in made for sign in "\\${")
-    assert held == 472
-    assert left <= 88
+    assert held == 89
+    assert left <= 15
 
 
 # -- what is not seen ------------------------------------------------------------------------
