@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from typing import Any
 
@@ -57,7 +57,8 @@ _SIGNS = (
     "|AE|oe|OE|aa|AA|o|O|l|L|eg|ie|etal|etc|LaTeX|TeX|xspace|checkmark|circ|deg"
 )
 _ISLAND = re.compile(
-    rf"""(?P<link>https?://[^\s{{}}\\<>"]*+)(?P<label>{_GROUP})?
+    rf"""(?=[\\$`{{]|https?:|[A-Za-z]:\\)(?:
+    (?P<link>https?://[^\s{{}}\\<>"]*+)(?P<label>{_GROUP})?
     |(?P<kept>(?<![\w\\])[A-Za-z]:\\[^\s]*+|(?<!`)`[^`'\n]{{1,100}}+`(?!`))
     |(?P<math>(?<![\\$])\$\$(?:[^$\\]|\\.){{1,1000}}+\$\$|(?<![\\$])\$(?![\s$])(?:[^$\\]|\\.){{1,1000}}+\$(?!\$)
         |\\\((?:[^\\]|\\[^)]){{1,500}}?\\\)|\\\[(?:[^\\]|\\[^\]]){{1,500}}?\\\])
@@ -71,7 +72,7 @@ _ISLAND = re.compile(
     |\\href[ ]?\{{(?P<target>[^{{}}\s]{{1,500}})\}}(?P<words>{_GROUP})
     |(?P<macro>\\(?:{_STYLES}|{_NAMED})[ ]?(?:\[[^\[\]]{{0,50}}\]){{0,2}}{_GROUP}(?:{_GROUP})?)
     |(?P<sign>\\(?:ss|ae|AE|oe|OE|aa|AA|o|O|l|L)[ ](?=[a-z])
-        |(?<![:/\\])\\(?:{_SIGNS})(?![A-Za-z])(?:\{{\}})?)""",
+        |(?<![:/\\])\\(?:{_SIGNS})(?![A-Za-z])(?:\{{\}})?))""",
     re.VERBOSE | re.DOTALL,
 )  # fmt: skip
 
@@ -86,27 +87,37 @@ def plain(text: str) -> str:
     It takes time in proportion to the text. Knows nothing of control characters; see
     papers.texts.readable.
     """
-    if not _MAY_HOLD.search(text):
+    if not (_SIGNED.search(text) or any(word in text for word in _TELLING)):
         return text
     if _CLOSING_QUOTE.search(text):  # it went through JSON: `\\"so\\"`
         text = text.replace('\\"', '"')
     text, aside = _set_aside(text)
-    for pattern, replacement in _STRIPPED:
-        text = pattern.sub(replacement, text)
-    text = _escapes(text)
-    for pattern, replacement in _TYPED:
-        text = pattern.sub(replacement, text)
-    return _PLACE.sub(lambda found: aside[int(found[1])], text)
+    text = _escapes(_mended(text, _STRIPPED))
+    text = _mended(text, _TYPED)
+    return _PLACE.sub(lambda found: aside[int(found[1])], text) if aside else text
 
 
-_MAY_HOLD = re.compile(r"[\\$^~`{]|_[\d{]|--|times|rightarrow|(?:sim|approx|leq|geq) ?\d")
+_SIGNED = re.compile(r"[\\$^~`{]|--|_\d")
+_TELLING = ("times", "arrow", "sim", "approx", "leq", "geq", "neq", "infty", "cdot")
 _PLACE = re.compile(f"{_ASIDE}(\\d+){_ASIDE}")
+
+
+def _mended(text: str, rules: Iterable[_Rule]) -> str:
+    for needle, pattern, replacement in rules:
+        if needle in text:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+_HAS_ISLANDS = re.compile(r"[\\$`{]|https?:")
 
 
 def _set_aside(text: str) -> tuple[str, list[str]]:
     """The text with a mark where each island was, and what stands there."""
     made: list[str] = []
     aside: list[str] = []
+    if not _HAS_ISLANDS.search(text):
+        return text, aside
     end = at = tried = 0
     while tried < MOST_ISLANDS and (found := _ISLAND.search(text, at)):
         tried += 1
@@ -367,7 +378,8 @@ _INSIDE = re.compile(r"([(\[⌊⌈⟨])\s+|\s+([)\]⌋⌉⟩,])")
 
 # -- what is left of it where the backslashes are gone, and how people type -------------------
 
-_Replacement = str | Callable[[re.Match[str]], str]
+# What a text must hold for the rest to be worth a try; what is looked for; what becomes of it.
+_Rule = tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]]
 _GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "varepsilon": "ε",
     "zeta": "ζ", "eta": "η", "theta": "θ", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν",
@@ -385,44 +397,51 @@ def _based(base: str, sign: str, script: str) -> str:
 
 _STYLED = r"math(?:cal|bb|bf|rm|it|sf)|text(?:bf|it|tt|sc|rm)|emph"
 _SUBSCRIPT = r"\d{1,3}(?![\w.]*\w)|\{[^{}\\]{1,30}\}"
-_STRIPPED: list[tuple[re.Pattern[str], _Replacement]] = [
-    (re.compile(rf"(?<![a-zA-Z\\])(?:{_STYLED})\{{([^{{}}]*+)\}}"), r"\1"),
-    (re.compile(r"\{(times|sim|circ|approx|leq|geq)\}"), r"\1"),
-    (re.compile(r"\^\s?circ"), "°"),
-    (re.compile(r"(?<=\d)times(?= ?\d)|(?<=[\dA-Z°])times(?=[A-Z(°\d])"), "×"),
-    (re.compile(r"(?<=\d) times(?= \d)"), " ×"),
-    (re.compile(r"(?<=\d)times(?![A-Za-z])"), "×"),
-    (re.compile(r"(?<=\d)× ?(?=\d)"), " × "),
+_STRIPPED: list[_Rule] = [
+    ("{", re.compile(rf"(?<![a-zA-Z\\])(?:{_STYLED})\{{([^{{}}]*+)\}}"), r"\1"),
+    ("{", re.compile(r"\{(times|sim|circ|approx|leq|geq)\}"), r"\1"),
+    ("circ", re.compile(r"\^\s?circ"), "°"),
+    ("times", re.compile(r"(?<=\d)times(?= ?\d)|(?<=[\dA-Z°])times(?=[A-Z(°\d])"), "×"),
+    ("times", re.compile(r"(?<=\d) times(?= \d)"), " ×"),
+    ("times", re.compile(r"(?<=\d)times(?![A-Za-z])"), "×"),
+    ("×", re.compile(r"(?<=\d)× ?(?=\d)"), " × "),
     (
+        "_",
         re.compile(rf"(?<![\w/.@\\-])({_LETTER}|[A-Za-zα-ωΑ-Ω])(_)({_SUBSCRIPT})(?![\w_/])"),
         lambda found: _based(*found.groups()),
     ),
     (
+        "_",
         re.compile(r"(?<=[A-Za-z0-9)\]])(_)\{([\w+-]{1,30})\}(?![\w_]|\.\w)"),
         lambda found: _script(*found.groups()),
     ),
     (
+        "^",
         re.compile(rf"(?<![\w\\])({_LETTER})(\^)(\d|\*)(?!\w{{0,20}}_)"),
         lambda found: _based(*found.groups()),
     ),
     (
+        "^",
         re.compile(r"(?<=[\w)\]}°])(\^)(\d{1,4}(?![\d^]|\.\d)|[ni](?![A-Za-z])|[*+](?![\w*+]))"),
         lambda found: _script(*found.groups()),
     ),
-    (re.compile(r"\{(\w{1,20})\}(?=[⁰¹²³⁴-⁹])"), r"\1"),
+    ("{", re.compile(r"\{(\w{1,20})\}(?=[⁰¹²³⁴-⁹])"), r"\1"),
     (
+        "^",
         re.compile(r"(?<=[\w)\]}])(\^)\{([^{}\\]{1,60})\}"),
         lambda found: _script(*found.groups()),
     ),
     (
+        "",
         re.compile(r"(?<![A-Za-z\\])((?:left)?rightarrow|leftarrow|infty|cdot)(?![A-Za-z])"),
         lambda found: _WORDS[found[1]],
     ),
     (
+        "",
         re.compile(r"(?<![\w\\-])(leq|geq|neq|approx)(?= ?[\d$~])"),
         lambda found: _WORDS[found[1]],
     ),
-    (re.compile(r"(?<![\w\\-])sim ?(?=\d[\d.,]*(?:[KMBkx×]|\\?%|\s|$)(?!\s?real))"), "~"),
+    ("sim", re.compile(r"(?<![\w\\-])sim ?(?=\d[\d.,]*(?:[KMBkx×]|\\?%|\s|$)(?!\s?real))"), "~"),
 ]
 _WORDS = {
     "rightarrow": "→", "leftarrow": "←", "leftrightarrow": "↔", "infty": "∞", "cdot": "·",
@@ -439,13 +458,13 @@ def _escapes(text: str) -> str:
 _ESCAPED = re.compile(r"(?<!\\)\\([%&$#_{}])")
 
 _ALIKE = rf"[\w${_ASIDE}]"
-_TYPED: list[tuple[re.Pattern[str], _Replacement]] = [
-    (re.compile(r"(?<!`)``(?!`)([^`\"]{1,300}?)(?:''|\")"), r"“\1”"),
-    (re.compile(r"(?<![\w`])`([^\s`][^`\n]{0,100}?)'(?![\w'])"), r"‘\1’"),
+_TYPED: list[_Rule] = [
+    ("``", re.compile(r"(?<!`)``(?!`)([^`\"]{1,300}?)(?:''|\")"), r"“\1”"),
+    ("`", re.compile(r"(?<![\w`])`([^\s`][^`\n]{0,100}?)'(?![\w'])"), r"‘\1’"),
     # A blank that does not break; but “12~20 %”, “1M~4M”, “(~5 %)” and “~/home” mean the sign.
-    (re.compile(r"(?<=[^\s\d%(/=~^])(?<!\d[A-Za-z])~(?=[^\s=~/]|$)"), " "),
-    (re.compile(r"(?<=\d)~(?=[A-Za-z(\[“])"), " "),
-    (re.compile(rf"(?<={_ALIKE})---(?={_ALIKE})|(?<=\s)---(?=\s)"), "—"),
-    (re.compile(rf"(?<={_ALIKE})--(?={_ALIKE})|(?<=\s)--(?=\s)"), "–"),
-    (re.compile(r"(?<=\w)\\,(?=\w)|(?<=\w\.)\\ (?=\S)"), " "),
+    ("~", re.compile(r"(?<=[^\s\d%(/=~^])(?<!\d[A-Za-z])~(?=[^\s=~/]|$)"), " "),
+    ("~", re.compile(r"(?<=\d)~(?=[A-Za-z(\[“])"), " "),
+    ("---", re.compile(rf"(?<={_ALIKE})---(?={_ALIKE})|(?<=\s)---(?=\s)"), "—"),
+    ("--", re.compile(rf"(?<={_ALIKE})--(?={_ALIKE})|(?<=\s)--(?=\s)"), "–"),
+    ("\\", re.compile(r"(?<=\w)\\,(?=\w)|(?<=\w\.)\\ (?=\S)"), " "),
 ]

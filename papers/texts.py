@@ -31,7 +31,9 @@ def readable(text: str) -> str:
 
     At most MAX_TEXT_LENGTH characters of it. It may be done twice to no effect.
     """
-    text = _HEAP.sub(r"\1", one_line(text[:MAX_TEXT_LENGTH]))
+    text = one_line(text[:MAX_TEXT_LENGTH])
+    if not text.isascii():
+        text = _HEAP.sub(r"\1", text)
     return one_line(latex.plain(text))
 
 
@@ -40,7 +42,8 @@ def one_line(text: str) -> str:
     taken out; fit for a header."""
     if text.isprintable() and "  " not in text and text[:1] != " " != text[-1:]:
         return text
-    return " ".join(_UNSEEN.sub("", _BREAKS.sub(" ", text)).split())
+    text = _BREAKS.sub(" ", text)
+    return " ".join((text if text.isascii() else _UNSEEN.sub("", text)).split())
 
 
 def cut(text: str, most: int) -> str:
