@@ -395,6 +395,10 @@ def _based(base: str, sign: str, script: str) -> str:
     return _GREEK.get(base, base) + _script(sign, _BRACES.sub("", script))
 
 
+_WORDS = {
+    "rightarrow": "→", "leftarrow": "←", "leftrightarrow": "↔", "infty": "∞", "cdot": "·",
+    "leq": "≤", "geq": "≥", "neq": "≠", "approx": "≈",
+}  # fmt: skip
 _STYLED = r"math(?:cal|bb|bf|rm|it|sf)|text(?:bf|it|tt|sc|rm)|emph"
 _SUBSCRIPT = r"\d{1,3}(?![\w.]*\w)|\{[^{}\\]{1,30}\}"
 _STRIPPED: list[_Rule] = [
@@ -443,10 +447,6 @@ _STRIPPED: list[_Rule] = [
     ),
     ("sim", re.compile(r"(?<![\w\\-])sim ?(?=\d[\d.,]*(?:[KMBkx×]|\\?%|\s|$)(?!\s?real))"), "~"),
 ]
-_WORDS = {
-    "rightarrow": "→", "leftarrow": "←", "leftrightarrow": "↔", "infty": "∞", "cdot": "·",
-    "leq": "≤", "geq": "≥", "neq": "≠", "approx": "≈",
-}  # fmt: skip
 
 
 def _escapes(text: str) -> str:
