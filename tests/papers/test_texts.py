@@ -174,6 +174,14 @@ def test_a_text_is_cut_between_words_and_a_long_word_within():
     assert cut("W" * 50, 10) == "W" * 9 + "…"
 
 
+def test_a_word_wider_than_a_phone_is_cut_wherever_it_stands():
+    assert cut(f"so {'W' * 2000} much", 300) == f"so {'W' * 44}… much"
+    assert cut("W" * 45, 300) == "W" * 45
+    assert cut("大" * 200, 300) == "大" * 200
+    link = "https://example.org/" + "path-of-it/" * 20
+    assert cut(link, 300) == link
+
+
 def test_a_cut_leaves_no_joiner_without_what_it_joins():
     assert cut("👩\u200d🔬👩\u200d🔬", 3) == "👩…"
 
