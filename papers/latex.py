@@ -462,7 +462,7 @@ _TYPED: list[_Rule] = [
     ("``", re.compile(r"(?<!`)``(?!`)([^`\"]{1,300}?)(?:''|\")"), r"“\1”"),
     ("`", re.compile(r"(?<![\w`])`([^\s`][^`\n]{0,100}?)'(?![\w'])"), r"‘\1’"),
     # A blank that does not break; but “12~20 %”, “1M~4M”, “(~5 %)” and “~/home” mean the sign.
-    ("~", re.compile(r"(?<=[^\s\d%(/=~^])(?<!\d[A-Za-z])~(?=[^\s=~/]|$)"), " "),
+    ("~", re.compile(r"(?<=[^\s\d%(/=~^])~(?:(?=[^\s\d=~/]|$)|(?<!\d[A-Za-z]~)(?=\d))"), " "),
     ("~", re.compile(r"(?<=\d)~(?=[A-Za-z(\[“])"), " "),
     ("---", re.compile(rf"(?<={_ALIKE})---(?={_ALIKE})|(?<=\s)---(?=\s)"), "—"),
     ("--", re.compile(rf"(?<={_ALIKE})--(?={_ALIKE})|(?<=\s)--(?=\s)"), "–"),
