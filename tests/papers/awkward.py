@@ -27,7 +27,12 @@ AWKWARD: dict[str, dict[str, object]] = {
         "abstract": "<img src=x onerror=alert(1)> & \"quotes\" 'and' ]]> --> </style> $1 C:\\new",
         "authors": ("<b>Bold</b>", "' onmouseover='alert(1)"),
     },
-    "long_word": {"title": LONG, "abstract": LONG, "authors": (LONG[:300],), "organization": LONG},
+    "long_word": {
+        "title": LONG,
+        "abstract": LONG,
+        "authors": (LONG[:300],),
+        "organization": LONG[:200],
+    },
     "dna": {
         "title": "GATTACA" * 60 + " and https://example.org/" + "path/" * 80,
         "abstract": "ACGT" * 700 + " https://example.org/" + "x" * 700,

@@ -128,7 +128,7 @@ def _phone(chromium: str) -> Iterator[tuple[Page, list[str]]]:
 
 
 def _reader(papers: dict[str, Paper]) -> Subscriber:
-    reader = make_reader(topics=[LONG[:100], HEBREW, r"$\mathcal{O}(n^2)$ & <b>"])
+    reader = make_reader(topics=[LONG[:80], HEBREW, r"$\mathcal{O}(n^2)$ & <b>"])
     for paper in papers.values():
         Interest.objects.create(
             subscriber=reader, topic=reader.topics.first(), kind=Interest.Kind.PAPER,
