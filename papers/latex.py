@@ -210,7 +210,8 @@ def _read(source: str) -> str:
         raise
     except Exception as error:  # the parser raises whatever it stumbles over
         raise Unreadable from error
-    said = _GAP.sub(" ", _unscripted(said))
+    said = _scripted(said) if source.startswith(r"\textsu") else _unscripted(said)
+    said = _GAP.sub(" ", said)
     if "\\" in said and "\\\\" not in source and "backslash" not in source:
         raise Unreadable
     return said
@@ -283,9 +284,8 @@ _SAID = {
     "LaTeX": "LaTeX", "TeX": "TeX", "textgreater": ">", "textless": "<", "textasciitilde": "~",
     "em": "", "bf": "", "it": "", "tt": "", "sc": "", "sl": "", "rm": "", "sf": "",
     "displaystyle": "", "textstyle": "", "limits": "", "nolimits": "", "left": "", "right": "",
-    "big": "", "Big": "",
-    "bigl": "", "bigr": "", "Bigl": "", "Bigr": "", "bigg": "", "Bigg": "", "textsuperscript": "^",
-    "textsubscript": "_", "!": "",
+    "big": "", "Big": "", "bigl": "", "bigr": "", "Bigl": "", "Bigr": "", "bigg": "", "Bigg": "",
+    "textsuperscript": "^", "textsubscript": "_", "!": "",
 }  # fmt: skip
 
 

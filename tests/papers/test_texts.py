@@ -45,6 +45,7 @@ from papers.texts import cut, language_of, one_line, readable
         (r"\begin{itemize}\item one \item two\end{itemize}", "• one • two"),
         ("``double'' and `single', ``mixed\"", "“double” and ‘single’, “mixed”"),
         (r"\eg, \ie, \etc. 3.6\times faster 360{\deg}", "e.g., i.e., etc. 3.6× faster 360°"),
+        (r"1\textsuperscript{st}, CO\textsubscript{2}, $\mathcal O(n)$", "1st, CO₂, O(n)"),
         ("vision--language 1--3 so --- then", "vision–language 1–3 so — then"),
     ],
 )  # fmt: skip
