@@ -27,6 +27,7 @@ from django.utils.translation import gettext, ngettext
 from papers.models import Paper, utc_day
 from papers.records import web_url
 from papers.summaries import gist
+from papers.texts import cut, language_of, one_line, readable
 from subscribers import mail, schedule, tokens
 from subscribers.models import Subscriber
 from subscribers.transports.ready import ReadyMail
@@ -247,10 +248,10 @@ class Content:
         first = [item.shown for item in (*self.full, *self.picks)]
         titles = [_calm(shown.title) for shown in first if shown.title]
         taken = 2 if len(" · ".join(titles[:2])) <= SUBJECT_CHARACTERS else 1
-        subject = _cut(" · ".join(titles[:taken]), SUBJECT_CHARACTERS) or _one_line(self.site_name)
+        subject = cut(" · ".join(titles[:taken]), SUBJECT_CHARACTERS) or one_line(self.site_name)
         following = titles[taken:] or [shown.summary for shown in first[:1]]
         # What looks like an encoded word (RFC 2047) would be decoded by whoever shows the mail.
-        return subject.replace("=?", "= ?"), _cut(" · ".join(following), PREHEADER_CHARACTERS)
+        return subject.replace("=?", "= ?"), cut(" · ".join(following), PREHEADER_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,18 +434,18 @@ def cadence_words(frame: Frame) -> str:
 
 def summary(paper: Paper) -> str:
     """The source's own short summary, else the two or three sentences that say what is new."""
-    own = _one_line(paper.tldr)
-    return _cut(own or gist(paper.title, _one_line(paper.abstract)), LONGEST_SUMMARY)
+    own = readable(paper.tldr)
+    return cut(own or gist(paper.title, readable(paper.abstract)), LONGEST_SUMMARY)
 
 
 def shown_title(paper: Paper) -> str:
     """On one line; the few that are as long as an abstract are cut."""
-    return _cut(_one_line(paper.title), TITLE_CHARACTERS)
+    return cut(readable(paper.title), TITLE_CHARACTERS)
 
 
 def authors_line(authors: Sequence[str]) -> str:
     """Up to three names, then how many more."""
-    shown = ", ".join(_cut(_one_line(name), NAME_CHARACTERS) for name in authors[:AUTHORS_SHOWN])
+    shown = ", ".join(cut(readable(name), NAME_CHARACTERS) for name in authors[:AUTHORS_SHOWN])
     more = len(authors) - AUTHORS_SHOWN
     if more <= 0:
         return shown
@@ -641,7 +642,7 @@ def _as_shown(paper: Paper, *, upvotes: int, stars: int | None) -> Shown:
         arxiv_id=paper.arxiv_id,
         title=shown_title(paper),
         authors_line=authors_line(paper.authors),
-        organization=_cut(_one_line(paper.organization), NAME_CHARACTERS),
+        organization=cut(readable(paper.organization), NAME_CHARACTERS),
         upvotes=upvotes,
         stars=stars,
         summary=summary(paper),
@@ -649,6 +650,7 @@ def _as_shown(paper: Paper, *, upvotes: int, stars: int | None) -> Shown:
         abstract_url=paper.abstract_url,
         pdf_url=paper.pdf_url,
         code_url=_short_link(paper.code_url),
+        lang=language_of(f"{paper.title}\n{paper.abstract}"),
     )
 
 
@@ -677,13 +679,13 @@ def _reason(
 ) -> ShownReason:  # fmt: skip
     return ShownReason(
         kind,
-        topic=_one_line(topic),
-        terms=tuple([_one_line(term) for term in terms]),
-        name=_one_line(name),
-        title=_one_line(title),
+        topic=one_line(topic),
+        terms=tuple([one_line(term) for term in terms]),
+        name=one_line(name),
+        title=one_line(title),
         paper_id=paper_id,
         upvotes=upvotes,
-        note=_one_line(note),
+        note=one_line(note),
     )
 
 
@@ -731,16 +733,6 @@ def _short_link(url: str) -> str:
     return web_url(url) if len(url) <= LINK_CHARACTERS else ""
 
 
-def _one_line(text: str) -> str:
-    """White space and control characters folded into single blanks; fit for a header."""
-    if text.isprintable() and "  " not in text and text[:1] != " " != text[-1:]:
-        return text
-    printable = "".join(
-        " " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text
-    )
-    return " ".join(printable.split())
-
-
 def _calm(title: str) -> str:
     """As it can stand in a subject: not in capitals all through, with one mark at a time, and a
     title from right to left turns nothing but itself (Unicode UAX 9, isolates).
@@ -756,13 +748,6 @@ def _calm(title: str) -> str:
     return title
 
 
-def _cut(text: str, most: int) -> str:
-    """At most so many characters, cut between words."""
-    if len(text) <= most:
-        return text
-    return text[: most - 1].rsplit(" ", 1)[0].rstrip(" ,;:·-") + "…"
-
-
 @lru_cache(maxsize=8)
 def _list_id(name: str, list_id: str) -> str:
     return formataddr((_ascii(name), list_id))
@@ -774,5 +759,5 @@ def _feedback_id(slot: date, kind: str, language: str) -> str:
 
 
 def _ascii(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", _one_line(text)).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", one_line(text)).encode("ascii", "ignore").decode()
     return " ".join(plain.split()) or "Paperround"

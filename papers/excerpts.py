@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from .vectors import composed, stem
+from .vectors import stem
 
 EXCERPT_LENGTH = 320  # characters, about four lines
 LEAD = 60  # shown before the first match
@@ -22,8 +23,8 @@ class Part:
 
 
 def marked(text: str, words: Collection[str]) -> list[Part]:
-    """The whole text in parts; side by side they are the text again (as `composed` spells it)."""
-    text = composed(text)
+    """The whole text in parts; side by side they are the text again, accents composed."""
+    text = _composed(text)
     stems = stems_of(words)
     parts: list[Part] = []
     end = 0
@@ -42,7 +43,7 @@ def excerpt(text: str, words: Collection[str], *, length: int = EXCERPT_LENGTH) 
 
     Without a match: the text's beginning.
     """
-    text = " ".join(composed(text).split())
+    text = " ".join(_composed(text).split())
     start, stop = _window(text, stems_of(words), length)
     cut = text[start:stop].strip()
     return [
@@ -54,6 +55,11 @@ def excerpt(text: str, words: Collection[str], *, length: int = EXCERPT_LENGTH) 
 
 def stems_of(words: Iterable[str]) -> frozenset[str]:
     return frozenset(map(stem, words))
+
+
+def _composed(text: str) -> str:
+    """NFC, not the NFKC that words are counted in, which would make n2 of n²."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _matches(text: str, stems: frozenset[str]) -> list[tuple[int, int]]:

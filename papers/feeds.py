@@ -16,6 +16,7 @@ from django.views.decorators.http import conditional_page, require_safe
 
 from . import front
 from .models import Edition, Entry, utc_day
+from .texts import readable
 
 EDITIONS = 3
 
@@ -46,12 +47,12 @@ def _add(atom: Atom1Feed, entry: Entry, edition: Edition) -> None:
     paper = entry.paper
     address = _absolute(paper.get_absolute_url())
     atom.add_item(
-        title=paper.title,
+        title=readable(paper.title),
         link=address,
         # A feed's summary is HTML by its type, a paper's is text.
         description=render_to_string("papers/feed_summary.html", {"entry": entry}).strip(),
         unique_id=address,
-        author_name=", ".join(paper.authors) or None,
+        author_name=", ".join(map(readable, paper.authors)) or None,
         pubdate=datetime.combine(edition.day, time(), UTC),
         updateddate=edition.closed_at,
     )

@@ -10,6 +10,9 @@ from .excerpts import Part, excerpt, marked
 from .models import Paper
 from .query import Asked
 from .search import PER_PAGE, RANKED, Found
+from .texts import cut, readable
+
+TITLE_LENGTH = 300  # of a result; the paper's page shows it all
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def about(asked: Asked) -> dict[str, Any]:
 def _result(found: Found, paper: Paper, place: int) -> Result:
     return Result(
         paper,
-        marked(paper.title, found.words),
-        excerpt(paper.abstract, found.words),
+        marked(cut(readable(paper.title), TITLE_LENGTH), found.words),
+        excerpt(readable(paper.abstract), found.words),
         begins_some=found.is_parted and 0 < found.with_all == place,
     )

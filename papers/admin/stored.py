@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..listing import LongList
 from ..models import Paper, Revision, Signal, TrendingFit, Vocabulary
+from ..texts import cut, readable
 from .reading import ReadOnly
 
 SHOWN_CHARACTERS = 160  # of a text before and after
@@ -95,7 +96,7 @@ class PaperAdmin(LongList, admin.ModelAdmin):
 
     @admin.display(description=_("title"), ordering="title")
     def short_title(self, paper: Paper) -> str:
-        return paper.title[:100]
+        return cut(readable(paper.title), 100)
 
     @admin.display(description=_("authors"))
     def author_names(self, paper: Paper) -> str:

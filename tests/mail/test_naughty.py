@@ -139,7 +139,7 @@ def frame_of(soup: BeautifulSoup) -> Counter[tuple[str, ...]]:
     that read the same are one heading, so there may be fewer.
     """
     return Counter(
-        (tag.name, *sorted(tag.attrs))
+        (tag.name, *sorted(tag.attrs.keys() - {"lang"}))
         for tag in soup.find_all(True)
         if not tag.find_parent("div", class_="item")
     )

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from unicodedata import normalize
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from papers.excerpts import EXCERPT_LENGTH, Part, excerpt, marked
-from papers.vectors import composed
 
 
 def text_of(parts) -> str:
@@ -24,7 +25,7 @@ def test_every_form_of_a_word_is_marked_and_nothing_inside_another():
 
 @given(st.text(max_size=200), st.lists(st.text("abé", min_size=1), max_size=3))
 def test_the_parts_are_the_text_again(text, words):
-    assert text_of(marked(text, words)) == composed(text)
+    assert text_of(marked(text, words)) == normalize("NFC", text)
 
 
 def test_an_excerpt_shows_where_most_words_meet_and_is_cut_between_words():
@@ -47,4 +48,11 @@ def test_an_excerpt_is_never_longer_than_it_may_be(text, words):
     parts = excerpt(text, words)
 
     assert len(text_of(parts)) <= EXCERPT_LENGTH + len("…  …")
-    assert text_of(parts).strip("… ") in " ".join(composed(text).split())
+    assert text_of(parts).strip("… ") in " ".join(normalize("NFC", text).split())
+
+
+def test_what_stands_high_or_low_stays_so_where_words_are_marked():
+    parts = marked("O(n²) robots, xᵢ in ﬁelds", ["field", "robot"])
+
+    assert text_of(parts) == "O(n²) robots, xᵢ in ﬁelds"
+    assert matches(parts) == ["robots", "ﬁelds"]

@@ -194,7 +194,7 @@ def seeds(ada):
 def test_preferences_show_seeds_by_title_or_by_what_became_of_them(seeds, home):
     page = Client().get(home).content.decode()
 
-    assert "Attention &amp; bees (2611.70000)" in page
+    assert "Attention &amp; bees</bdi> (2611.70000)" in page
     assert "1706.03762 (being looked up)" in page
     assert "2599.99999 (arXiv knows no such paper)" in page
 
