@@ -63,7 +63,7 @@ def decisions(facts: Facts, live: Live, may: May) -> Iterator[Decision]:
 def _held(hold: Hold) -> Decision:
     said = gettext("%(by)s has held sending since %(since)s UTC.") % {
         "by": hold.began_by,
-        "since": date_format(hold.began_at, "j F, H:i"),
+        "since": date_format(hold.began_at, "MONTH_DAY_TIME_FORMAT"),
     }
     return Decision(
         f"{said} {hold.note}".strip(),

@@ -179,7 +179,7 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
         """And what keeps their mail back. That they unsubscribed is the state itself."""
         said = [reader.get_state_display()]
         if reader.paused_until and reader.is_paused(_local_today(reader, timezone.now())):
-            until = date_format(reader.paused_until, "j M Y")
+            until = date_format(reader.paused_until, "DATE_FORMAT")
             said.append(gettext("paused until %(until)s") % {"until": until})
         suppressed_by = getattr(reader, "suppressed_by", None)
         if suppressed_by and suppressed_by != Suppression.Reason.UNSUBSCRIBE:
@@ -197,11 +197,11 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
         if reader.next_due_at is None:
             return "–"
         local = reader.next_due_at.astimezone(ZoneInfo(reader.time_zone))
-        return date_format(local, "j M H:i")
+        return date_format(local, "BRIEF_TIME_FORMAT")
 
     @admin.display(description=_("created"), ordering="created_at")
     def created(self, reader: Subscriber) -> str:
-        return date_format(reader.created_at, "j M Y")
+        return date_format(reader.created_at, "DATE_FORMAT")
 
     @admin.display(description=_("topics"))
     def topic_count(self, reader: Subscriber) -> int:
