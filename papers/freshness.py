@@ -402,7 +402,10 @@ def _dry(facts: _Facts, missing: int) -> str:
         "It answers, but %(missing)d weekdays since %(day)s had no paper.",
         missing,
     )
-    return text % {"missing": missing, "day": date_format(facts.last_papers_day, "LONG_DATE_FORMAT")}
+    return text % {
+        "missing": missing,
+        "day": date_format(facts.last_papers_day, "LONG_DATE_FORMAT"),
+    }
 
 
 def _ago(then: datetime, now: datetime) -> str:

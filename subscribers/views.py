@@ -180,9 +180,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     return languages.said_in(language, _unsubscribe, request, subscriber, token)
 
 
-def _unsubscribe(
-    request: HttpRequest, subscriber: Subscriber | None, token: str
-) -> HttpResponse:
+def _unsubscribe(request: HttpRequest, subscriber: Subscriber | None, token: str) -> HttpResponse:
     if request.method != "POST":
         return render(request, "subscribers/unsubscribe.html")
     if subscriber is not None:
