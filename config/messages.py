@@ -11,6 +11,7 @@ dates are written: a catalogue changes where a text did, and nowhere else.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,15 +20,20 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import django
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from django.apps import apps
 from django.utils.translation.template import templatize
+
+from papers import naming
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOCALES = BASE_DIR / "config" / "locale"
-FOLDERS = ("config", "digest", "papers", "subscribers", "templates")
+APPS = ("digest", "papers", "subscribers")
+FOLDERS = ("config", *APPS, "templates")
 KEYWORDS = {
     "_": None,
     "gettext": None,
@@ -53,12 +59,17 @@ def languages() -> list[str]:
 
 
 def template() -> Catalog:
-    """Every marked text, without a translation, and where it stands."""
+    """Every marked text, and the names of models and fields (papers.naming), and where it stands.
+    Needs Django set up."""
     found = Catalog(charset="utf-8")
     for path in _files():
         place = [(str(path.relative_to(BASE_DIR)), 0)]
         for _line, message, comments, context in _marked(path):
             found.add(message, locations=place, auto_comments=comments, context=context)
+    for app in map(apps.get_app_config, APPS):
+        for model in app.get_models():
+            for name in naming.names(model):
+                found.add(name, locations=[(f"{app.name}/models.py", 0)])
     return found
 
 
@@ -144,4 +155,6 @@ def _path(language: str, kind: str) -> Path:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    django.setup()
     sys.exit(main())

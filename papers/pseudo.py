@@ -45,7 +45,7 @@ def mirrored(text: str) -> str:
 def install() -> None:
     """`translation.override("en-xa")` works from now on, in this process."""
     for (code, _name), spoken in zip(LANGUAGES, (bracketed, mirrored), strict=True):
-        trans_real._translations[code] = _Pseudo(code, spoken)
+        trans_real._translations[code] = _Pseudo(code, spoken)  # type: ignore[attr-defined]
 
 
 class _Pseudo(GNUTranslations):

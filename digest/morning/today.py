@@ -92,7 +92,11 @@ def _without_papers(facts: Facts) -> Iterator[str]:
     if not empty:
         return
     if len(empty) > 3:
-        text = gettext("No papers were listed on %(count)d days since.")
+        text = ngettext(
+            "No papers were listed on %(count)d day since.",
+            "No papers were listed on %(count)d days since.",
+            len(empty),
+        )
         yield text % {"count": len(empty)}
         return
     if all(day.weekday() > 4 for day in empty):
