@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,16 @@ def languages() -> list[str]:
 
 def template() -> Catalog:
     """Every marked text, and the names of models and fields (papers.naming), and where it stands.
-    Needs Django set up."""
+
+    Needs Django set up. ValueError where one singular has two plurals: a catalogue holds one.
+    """
     found = Catalog(charset="utf-8")
     for path in _files():
         place = [(str(path.relative_to(BASE_DIR)), 0)]
         for _line, message, comments, context in _marked(path):
+            known = found.get(message[0], context) if isinstance(message, tuple) else None
+            if known and isinstance(known.id, tuple) and known.id != message:
+                raise ValueError(f"{path}: {message[0]!r} has another plural elsewhere")
             found.add(message, locations=place, auto_comments=comments, context=context)
     for app in map(apps.get_app_config, APPS):
         for model in app.get_models():
@@ -84,6 +90,9 @@ def updated(language: str, texts: Catalog) -> Catalog:
     known = catalogue(language)
     known.update(texts, no_fuzzy_matching=True, update_header_comment=False)
     known.obsolete.clear()
+    for message in filter(attrgetter("fuzzy"), known):
+        message.flags.discard("fuzzy")
+        message.string = ("",) * known.num_plurals if message.pluralizable else ""
     known.header_comment = HEADER
     return known
 

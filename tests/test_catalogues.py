@@ -111,3 +111,16 @@ def test_dates_have_all_their_forms_in_every_language(language):
         for code in ("en", language)
     )
     assert english == other
+
+
+def test_one_singular_with_two_plurals_is_refused_by_name(tmp_path, monkeypatch):
+    """A catalogue has room for one, and one of the two places would say the other's."""
+    for name, plural in [("one", "%(n)s papers."), ("two", "%(n)s papers, the best first.")]:
+        (tmp_path / f"{name}.html").write_text(
+            f"{{% blocktranslate count n=n %}}{{{{ n }}}} paper.{{% plural %}}{plural}"
+            "{% endblocktranslate %}"
+        )
+    monkeypatch.setattr(messages, "_files", lambda: sorted(tmp_path.iterdir()))
+    monkeypatch.setattr(messages, "BASE_DIR", tmp_path)
+    with pytest.raises(ValueError, match="two.html.* has another plural"):
+        messages.template()
