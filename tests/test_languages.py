@@ -44,7 +44,8 @@ UNSAID = re.compile(
 # Ids, the ledger's own words (`2025-12-03 assembled`), parts that doctor and /readyz name so, a
 # mail's source; and Django's search field, whose picture is called that in every language.
 NAMED_BY_CODE = re.compile(
-    r"^huggingface$|\d assembled\b|worker of default|^Subject: |^Search$|^(True|False)$|^Εφημερίδα\n"
+    r"^huggingface$|\d assembled\b|worker of default|^Search$|^(True|False)$"
+    r"|^Subject: |^Εφημερίδα\n"
 )
 READERS_OWN = 17  # of the addresses below, from this one on
 SAID_ATTRIBUTES = ("title", "alt", "aria-label", "placeholder", "data-said")

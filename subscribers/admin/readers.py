@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
@@ -287,7 +288,9 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
         """By the same steps as on the reader's own page, so that no tick is overwritten."""
         now = timezone.now()
         if not change:
-            signup.subscribe(obj.email, time_zone="UTC", language=obj.language, now=now, via=VIA)
+            signup.subscribe(
+                obj.email, time_zone="UTC", language=settings.LANGUAGE_CODE, now=now, via=VIA
+            )
             obj.pk = Subscriber.objects.with_address(obj.email).get().pk
             return
         cleaned, changed = form.cleaned_data, set(form.changed_data)
