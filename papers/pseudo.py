@@ -48,6 +48,11 @@ def install() -> None:
         trans_real._translations[code] = _Pseudo(code, spoken)  # type: ignore[attr-defined]
 
 
+def is_spoken(code: str) -> bool:
+    """Whether it is one of these, and installed."""
+    return isinstance(trans_real._translations.get(code), _Pseudo)  # type: ignore[attr-defined]
+
+
 class _Pseudo(GNUTranslations):
     """In place of a catalogue, which would have to be made anew with every text."""
 

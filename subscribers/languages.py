@@ -9,10 +9,14 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils import translation
 
+from papers import pseudo
+
 
 def offered(code: str) -> str:
     """The language itself; where it is not, or no longer, offered, the installation's own."""
-    return code if code in dict(settings.LANGUAGES) else str(settings.LANGUAGE_CODE)
+    if code in dict(settings.LANGUAGES) or pseudo.is_spoken(code):
+        return code
+    return str(settings.LANGUAGE_CODE)
 
 
 def are_several() -> bool:

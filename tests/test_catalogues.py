@@ -122,5 +122,5 @@ def test_one_singular_with_two_plurals_is_refused_by_name(tmp_path, monkeypatch)
         )
     monkeypatch.setattr(messages, "_files", lambda: sorted(tmp_path.iterdir()))
     monkeypatch.setattr(messages, "BASE_DIR", tmp_path)
-    with pytest.raises(ValueError, match="two.html.* has another plural"):
+    with pytest.raises(ValueError, match=r"two.html.* has another plural"):
         messages.template()

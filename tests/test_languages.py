@@ -47,7 +47,6 @@ NAMED_BY_CODE = re.compile(
     r"^huggingface$|\d assembled\b|worker of default|^Search$|^(True|False)$"
     r"|^Subject: |^Εφημερίδα\n"
 )
-READERS_OWN = 17  # of the addresses below, from this one on
 SAID_ATTRIBUTES = ("title", "alt", "aria-label", "placeholder", "data-said")
 
 
@@ -110,22 +109,26 @@ def link(purpose: Purpose, subject: str) -> str:
     return tokens.make(purpose, subject, today=NOW.date())
 
 
-def pages_of(reader: Subscriber, digest: Digest, papers: list[Paper]) -> list[str]:
-    """Every page that a GET opens and that is not staff's."""
-    manage, read = link(Purpose.MANAGE, reader.uuid.hex), link(Purpose.READ, digest.uuid.hex)
-    leave = link(Purpose.UNSUBSCRIBE, reader.uuid.hex)
-    confirm = link(Purpose.CONFIRM, mail.bound_subject(reader, reader.email))
-    topic = reader.topics.get().pk
+def public_pages(papers: list[Paper]) -> list[str]:
     return [
         "/", f"/{DAY}/", f"/{DAY - timedelta(days=1)}/", f"/{DAY}/all/", f"/{DAY}/all/?category=x",
         f"/papers/{papers[0].arxiv_id}/", "/papers/", "/papers/?q=μέλισσες", "/papers/?since=x&q=x",
         "/papers/?q=ξξξ&category=cs.CL", "/nothing-here/", "/subscribe/", "/link/",
         "/subscribe/check-your-mail/", "/link/check-your-mail/", "/confirm/bad/", "/outbox/",
+    ]  # fmt: skip
+
+
+def readers_pages(reader: Subscriber, digest: Digest) -> list[str]:
+    """Behind a signed link."""
+    manage, read = link(Purpose.MANAGE, reader.uuid.hex), link(Purpose.READ, digest.uuid.hex)
+    leave = link(Purpose.UNSUBSCRIBE, reader.uuid.hex)
+    confirm = link(Purpose.CONFIRM, mail.bound_subject(reader, reader.email))
+    topic, paper = reader.topics.get().pk, digest.paper_ids[0]
+    return [
         f"/confirm/{confirm}/", f"/preferences/{manage}/", f"/preferences/{manage}/?saved=address",
         f"/preferences/{manage}/topics/add/", f"/preferences/{manage}/topics/{topic}/",
-        f"/unsubscribe/{leave}/", f"/welcome/{manage}/",
-        f"/read/{read}/", f"/read/{read}/more/{papers[0].pk}/",
-        f"/read/{read}/saved/{papers[0].pk}/",
+        f"/unsubscribe/{leave}/", f"/welcome/{manage}/", f"/read/{read}/",
+        f"/read/{read}/more/{paper}/", f"/read/{read}/saved/{paper}/",
     ]  # fmt: skip
 
 
@@ -156,7 +159,7 @@ def in_english(texts: Iterator[str]) -> list[str]:
 def test_no_page_says_anything_that_is_not_marked(ada, digest, papers):
     Subscriber.objects.update(language="en-xa")
     client = asked_in("en-xa")
-    for address in pages_of(ada, digest, papers):
+    for address in [*public_pages(papers), *readers_pages(ada, digest)]:
         response = client.get(address)
         assert response.status_code in (200, 404, 403), address
         assert in_english(said_by(response.content.decode())) == [], address
@@ -240,7 +243,10 @@ def test_pages_and_mails_say_which_way_they_run(ada, digest, papers):
     Subscriber.objects.update(language="ar-xb")
     ada.refresh_from_db()
     client = asked_in("ar-xb")
-    htmls = [client.get(address).content.decode() for address in pages_of(ada, digest, papers)]
+    htmls = [
+        client.get(address).content.decode()
+        for address in [*public_pages(papers), *readers_pages(ada, digest)]
+    ]
     htmls += [str(message.alternatives[0][0]) for message in mails_of(ada, digest)]
     for html in htmls:
         assert re.search(r'<html lang="ar-xb" dir="rtl"', html), html[:300]
@@ -279,7 +285,7 @@ def test_no_cookie_changes_what_a_cache_may_hand_to_everybody(papers):
 
 def test_a_readers_pages_speak_the_readers_language_whatever_the_browser_wants(digest, papers, ada):
     client = asked_in("en")
-    for address in pages_of(ada, digest, papers)[READERS_OWN:]:
+    for address in readers_pages(ada, digest):
         response = client.get(address)
         assert response["Content-Language"] == "de", address
         assert '<html lang="de"' in response.content.decode(), address
@@ -295,6 +301,14 @@ def test_a_choice_of_language_shows_at_once_and_in_the_next_mail(ada, digest):
     assert "Saved." in page
     ada.refresh_from_db()
     assert "You get this single mail" in str(mails_of(ada, digest)[-1].body)
+
+
+def test_a_language_that_nobody_speaks_is_never_offered(settings):
+    """Installed or not: no browser and no reader can have it chosen."""
+    settings.LANGUAGES = [("en", "English")]
+    pseudo.install()
+    assert asked_in("en-xa").get("/")["Content-Language"] == "en"
+    assert not pseudo.is_spoken("de")
 
 
 def test_an_unknown_language_is_refused_and_none_leaves_it_as_it_is(ada):
