@@ -18,13 +18,10 @@ from django.utils.translation import gettext_lazy
 
 def mark(app: AppConfig) -> None:
     """Has them translated when shown. Migrations keep the names as they are spelt out."""
-    for model in app.models.values():  # get_models() waits for all apps
-        meta = model._meta
-        if isinstance(meta.verbose_name, str) and "verbose_name_plural" not in meta.original_attrs:
-            meta.verbose_name_plural = f"{meta.verbose_name}s"
-        for named, name in _named(model):
-            if isinstance(english := getattr(named, name), str):
-                setattr(named, name, gettext_lazy(english))
+    with translation.override(None, deactivate=True):  # there are no catalogues yet
+        for model in app.models.values():  # get_models() waits for all apps
+            for named, name in _named(model):
+                setattr(named, name, gettext_lazy(str(getattr(named, name))))
 
 
 def names(model: type[Model]) -> Iterator[str]:

@@ -226,6 +226,12 @@ def desk() -> Iterator[str]:
     yield reverse("admin:subscribers_suppression_add")
 
 
+def test_the_admin_calls_models_by_their_plural_in_each_language(ada, admin_client):
+    page = admin_client.get("/admin/", headers={"accept-language": "de"}).content.decode()
+    for name in ("Ausgaben", "Versandwege", "Sperren", "Zustellmeldungen"):
+        assert f">{name}</a>" in page
+
+
 def mails_of(reader: Subscriber, digest: Digest) -> list[EmailMultiAlternatives]:
     reader.new_email = "ada@example.net"
     digest.subscriber = reader
