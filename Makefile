@@ -18,7 +18,7 @@ PUBLIC = ENV_FILE=/dev/null SITE_URL=https://papers.example.org \
 	EMAIL_URL=smtp://127.0.0.1:25 EMAIL_BACKEND= POSTAL_ADDRESS="Example Street 1, Example" \
 	DEBUG=0 ALLOWED_HOSTS=papers.example.org MAIL_FROM=digest@papers.example.org
 
-.PHONY: help run semantic test prove check lock clean
+.PHONY: help run semantic test prove check messages lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ check: .venv/.installed-dev ## formats, lint, types, layers, migrations, deploy 
 	$(PUBLIC) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(PUBLIC) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/djlint --lint --quiet templates
+
+messages: .venv/.installed-dev ## bring the translations' catalogues up to date (config/locale)
+	$(BIN)/python -m config.messages
 
 lock: .venv/.made ## write the requirements*.txt from pyproject.toml
 	$(LOCK) -o requirements.txt

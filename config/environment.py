@@ -26,6 +26,8 @@ SQLITE, POSTGRESQL = "django.db.backends.sqlite3", "django.db.backends.postgresq
 KEY_LENGTH = 50
 MAKE_A_KEY = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe(50))"'
 TOKEN_LENGTH = 16
+# Those that everything is said in, by the names they give themselves.
+LANGUAGES_OFFERED = {"en": "English", "de": "Deutsch"}
 # Whoever else reads the same .env file: compose, gunicorn, `up`, anymail, and the libraries below.
 THEIRS = frozenset({"ADMIN_PASSWORD", "ENV_FILE", "WEB_BIND", "WEB_THREADS", "WEB_WORKERS"})
 THEIR_PREFIXES = ("ANYMAIL_", "COMPOSE_", "POSTGRES_", "PG", "DJANGO_", "PYTHON", "CELERY_")
@@ -203,6 +205,14 @@ class Env(environ.Env):
         if value in choices:
             return value
         return self._wrong(f"{var} must be {' or '.join(choices)}.", choices[0])
+
+    def languages(self, var: str) -> list[tuple[str, str]]:
+        """Codes and names; of those that we offer, all by default, in the order given."""
+        codes = [str(code).strip() for code in self.list(var, default=[*LANGUAGES_OFFERED])]
+        if set(codes) <= set(LANGUAGES_OFFERED):
+            return [(code, LANGUAGES_OFFERED[code]) for code in dict.fromkeys(codes)]
+        self._wrong(f"{var} must be of {', '.join(LANGUAGES_OFFERED)}, comma separated.")
+        return [*LANGUAGES_OFFERED.items()]
 
     def refuse_problems(self, more: Iterator[str]) -> None:
         """Raises ImproperlyConfigured with a line for each thing to mend."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 # Nothing here asks for a visitor's camera or place, and nothing that slips in may.
@@ -15,6 +16,19 @@ PERMISSIONS = ", ".join(
         "publickey-credentials-get", "screen-wake-lock", "browsing-topics",
     )
 )  # fmt: skip
+
+
+def no_language_cookie(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: a page's language is what the browser asks for (Accept-Language, which `Vary`
+    names), never what a cookie says: a shared cache would hand such a page to everybody."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        request.COOKIES.pop(settings.LANGUAGE_COOKIE_NAME, None)
+        return get_response(request)
+
+    return middleware
 
 
 def own_headers(

@@ -1,9 +1,17 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
+
+from papers import naming
 
 
 class DigestConfig(AppConfig):
     name = "digest"
+    verbose_name = _("Digests")
+
+    def import_models(self) -> None:
+        super().import_models()
+        naming.mark(self)
 
     def ready(self) -> None:
         from anymail.signals import tracking

@@ -22,13 +22,14 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.urls import reverse
 from django.utils import formats, translation
-from django.utils.translation import gettext, ngettext
+from django.utils.text import get_text_list
+from django.utils.translation import gettext, ngettext, pgettext
 
 from papers.models import Paper, utc_day
 from papers.records import web_url
 from papers.summaries import gist
 from papers.texts import cut, language_of, one_line, readable
-from subscribers import mail, schedule, tokens
+from subscribers import languages, mail, schedule, tokens
 from subscribers.models import Subscriber
 from subscribers.transports.ready import ReadyMail
 
@@ -468,7 +469,7 @@ def _fitting(content: Content, *, to: str, message_id: str) -> EmailMultiAlterna
 
 def _of_copy(copy: Copy, reader: Address | Subscriber, shelf: _Shelf, *, now: datetime) -> Content:
     frame = copy.frame or _frame_today(reader)
-    language = frame.language
+    language = languages.offered(frame.language)
     # The keys are of the day it was assembled, whenever it leaves: a second try after midnight
     # under the same idempotency key is the same mail, and so is one that is made years later.
     assembled_on = utc_day(copy.assembled_at)
@@ -523,7 +524,8 @@ def _said_cadence(cadence: str, days: tuple[int, ...], hour: int, time_zone: str
         monday = date(2024, 1, 1)
         mornings = [monday + timedelta(days=day) for day in sorted(days)]
         names = [formats.date_format(morning, "l") for morning in mornings]
-        words = gettext("on %(days)s") % {"days": ", ".join(names)}
+        listed = get_text_list(names, pgettext("before the last weekday of several", "and"))
+        words = gettext("on %(days)s") % {"days": listed}
     return gettext("%(days)s at %(hour)s, %(zone)s time") % {
         "days": words,
         "hour": f"{hour:02}:00",
@@ -698,7 +700,7 @@ def _differences(digest: Digest) -> list[str]:
     if digest.subscriber is None:
         known.append(gettext("The reader was erased, and the links went with them."))
     if digest.thinned_at is not None:
-        day = formats.date_format(digest.thinned_at, "j F Y")
+        day = formats.date_format(digest.thinned_at, "PLAIN_DATE_FORMAT")
         known.append(gettext("Its reasons and numbers were let go of on %(day)s.") % {"day": day})
     return [*known, *_changed_papers(digest)] or [
         gettext(

@@ -26,7 +26,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from papers.models import Paper
-from subscribers import schedule, signup, tokens
+from subscribers import languages, schedule, signup, tokens
 from subscribers.models import Subscriber
 from subscribers.tokens import BadToken, Purpose
 from subscribers.transports import outbox
@@ -68,7 +68,8 @@ def digest_page(view: View) -> View:
             return bad_link(request, status=404)
         if digest.subscriber is None:
             return bad_link(request, status=404)
-        return view(request, digest, token, *args, **kwargs)
+        language = digest.subscriber.language
+        return languages.said_in(language, view, request, digest, token, *args, **kwargs)
 
     return csrf_exempt(private(wrapped))
 

@@ -77,7 +77,7 @@ class Listing:
         self.of_day = day
         still, already = _("its list is still of %(day)s"), _("its list is already of %(day)s")
         text = still if day < asked else already
-        self.absence = text % {"day": date_format(day, "j F Y")}
+        self.absence = text % {"day": date_format(day, "PLAIN_DATE_FORMAT")}
 
     @property
     def failure(self) -> str:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.feedgenerator import Atom1Feed
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
@@ -25,7 +25,15 @@ EDITIONS = 3
 @cache_control(public=True, max_age=600)
 @conditional_page
 def feed(request: HttpRequest) -> HttpResponse:
-    """The front pages of the last three editions that closed as news, newest day first."""
+    """The front pages of the last three editions that closed as news, newest day first; in the
+    installation's own language: who reads a feed has no other."""
+    with translation.override(settings.LANGUAGE_CODE):
+        response = _feed()
+    response["Content-Language"] = settings.LANGUAGE_CODE
+    return response
+
+
+def _feed() -> HttpResponse:
     atom = Atom1Feed(
         title=settings.SITE_NAME,
         link=_absolute(reverse("papers:home")),

@@ -332,7 +332,7 @@ def _remarks(facts: _Facts) -> list[str]:
         said.append(text % {"fields": ", ".join(vanished)})
     if facts.fallback and facts.fallback_since:
         text = gettext("Read by its fallback %(reader)s since %(since)s UTC.")
-        since = date_format(facts.fallback_since, "j F Y, H:i")
+        since = date_format(facts.fallback_since, "PLAIN_DATETIME_FORMAT")
         said.append(text % {"reader": facts.fallback, "since": since})
     elif facts.fallback:
         text = gettext(
@@ -341,7 +341,7 @@ def _remarks(facts: _Facts) -> list[str]:
         said.append(text % {"reader": facts.fallback, "days": FALLBACK_DAYS})
     if facts.resting_until:
         text = gettext("It asked for rest until %(until)s UTC.")
-        said.append(text % {"until": date_format(facts.resting_until, "j F, H:i")})
+        said.append(text % {"until": date_format(facts.resting_until, "MONTH_DAY_TIME_FORMAT")})
     return said
 
 
@@ -402,7 +402,10 @@ def _dry(facts: _Facts, missing: int) -> str:
         "It answers, but %(missing)d weekdays since %(day)s had no paper.",
         missing,
     )
-    return text % {"missing": missing, "day": date_format(facts.last_papers_day, "l, j F Y")}
+    return text % {
+        "missing": missing,
+        "day": date_format(facts.last_papers_day, "LONG_DATE_FORMAT"),
+    }
 
 
 def _ago(then: datetime, now: datetime) -> str:

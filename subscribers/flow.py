@@ -474,4 +474,4 @@ def _available(standing: Standing, now: datetime) -> datetime:
 
 
 def _moment(moment: datetime) -> str:
-    return date_format(moment.astimezone(UTC), "j F, H:i")
+    return date_format(moment.astimezone(UTC), "MONTH_DAY_TIME_FORMAT")

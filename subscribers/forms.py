@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.dates import WEEKDAYS
 from django.utils.functional import Promise
@@ -18,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from papers.records import one_line
 
-from . import schedule
+from . import languages, schedule
 from .categories import NAMES, spelt
 from .models import Interest, Subscriber
 from .topics import INTERESTS_MAX, FirstTopic, Wish, seed_id
@@ -33,18 +34,18 @@ _SEARCHED = {
     "category": Interest.Kind.CATEGORY,
 }
 
-_REGIONS = (
-    "Africa",
-    "America",
-    "Antarctica",
-    "Arctic",
-    "Asia",
-    "Atlantic",
-    "Australia",
-    "Europe",
-    "Indian",
-    "Pacific",
-)
+_REGIONS = {
+    "Africa": _("Africa"),
+    "America": _("America"),
+    "Antarctica": _("Antarctica"),
+    "Arctic": _("Arctic"),
+    "Asia": _("Asia"),
+    "Atlantic": _("Atlantic"),
+    "Australia": _("Australia"),
+    "Europe": _("Europe"),
+    "Indian": _("Indian Ocean"),
+    "Pacific": _("Pacific"),
+}
 
 
 class AddressField(forms.EmailField):
@@ -169,7 +170,8 @@ def time_zone_choices() -> list[tuple[str | Promise, Any]]:
             groups[region].append((name, place.replace("_", " ").replace("/", ", ")))
         else:
             others.append((name, name))
-    return [(FALLBACK_ZONE, FALLBACK_ZONE), *groups.items(), (_("Other"), others)]
+    regions = [(_REGIONS[name], zones) for name, zones in groups.items()]
+    return [(FALLBACK_ZONE, FALLBACK_ZONE), *regions, (_("Other"), others)]
 
 
 class PreferencesForm(_Form):
@@ -202,6 +204,17 @@ class PreferencesForm(_Form):
         ),
         required=False,
     )
+    language = forms.ChoiceField(
+        label=_("Language"),
+        help_text=_("Of the mails and of your pages. Papers stay in the language they came in."),
+        choices=lambda: settings.LANGUAGES,
+        required=False,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not languages.are_several():
+            del self.fields["language"]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -227,7 +240,8 @@ class PreferencesForm(_Form):
 
     @staticmethod
     def initial_of(subscriber: Subscriber) -> dict[str, Any]:
-        return {name: getattr(subscriber, name) for name in PreferencesForm.base_fields}
+        kept = {name: getattr(subscriber, name) for name in PreferencesForm.base_fields}
+        return {**kept, "language": languages.offered(subscriber.language)}
 
 
 class WishesField(forms.CharField):

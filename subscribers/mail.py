@@ -32,7 +32,7 @@ from django.utils.translation import gettext_lazy as _
 from papers.brand import brand
 from papers.models import utc_day
 
-from . import flow, tokens
+from . import flow, languages, tokens
 from .models import Subscriber, Suppression, address_hash
 from .tokens import Purpose
 from .transports import Receipt, Status
@@ -240,7 +240,7 @@ def _service_mail(
 ) -> EmailMultiAlternatives:
     # The moment of the mail before tells this one from it, and stays while this one is retried.
     number = "0" if previous is None else str(int(previous.timestamp()))
-    with translation.override(subscriber.language):
+    with translation.override(languages.offered(subscriber.language)):
         return compose(
             kind,
             {

@@ -284,12 +284,15 @@ def set_preferences(
     papers_per_digest: int,
     now: datetime,
     likes_popular: bool | None = None,
+    language: str | None = None,
 ) -> None:
-    """When and how much. A slot that had its digest never gets another.
+    """When, how much, in which language. A slot that had its digest never gets another.
 
-    likes_popular: None leaves it as it is.
+    likes_popular, language: None leaves it as it is.
     """
     with _locked(subscriber):
+        if language is not None:
+            _write(subscriber, language=language)
         if likes_popular is not None:
             _write(subscriber, likes_popular=likes_popular)
         _write(

@@ -31,7 +31,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from papers.models import utc_day
 
-from . import limits, schedule, signup, tokens, topics
+from . import languages, limits, schedule, signup, tokens, topics
 from .forms import (
     AddressForm,
     LinkForm,
@@ -75,7 +75,8 @@ def private(view: View) -> View:
 
 
 def reader_page(purpose: Purpose) -> Callable[[View], View]:
-    """Gives the view the reader that the token in the path is about, or shows a way out.
+    """Gives the view the reader that the token in the path is about, or shows a way out. The page
+    speaks the reader's language.
 
     404 for a link that is not ours or whose reader is gone, 410 for one that is too old.
     """
@@ -89,7 +90,9 @@ def reader_page(purpose: Purpose) -> Callable[[View], View]:
                 return bad_link(request, status=410)
             except (BadToken, Subscriber.DoesNotExist):
                 return bad_link(request, status=404)
-            return view(request, subscriber, token, *args, **kwargs)
+            return languages.said_in(
+                subscriber.language, view, request, subscriber, token, *args, **kwargs
+            )
 
         return csrf_exempt(private(wrapped))
 
@@ -171,10 +174,15 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
         uuid = _subject(Purpose.UNSUBSCRIBE, token)
     except BadToken:
         return bad_link(request, status=404)
-    if request.method != "POST":
-        return render(request, "subscribers/unsubscribe.html")
     # An erased reader's link is as good as any: they get no mail.
     subscriber = Subscriber.objects.filter(uuid=uuid).first()
+    language = subscriber.language if subscriber else get_language() or ""
+    return languages.said_in(language, _unsubscribe, request, subscriber, token)
+
+
+def _unsubscribe(request: HttpRequest, subscriber: Subscriber | None, token: str) -> HttpResponse:
+    if request.method != "POST":
+        return render(request, "subscribers/unsubscribe.html")
     if subscriber is not None:
         signup.unsubscribe(subscriber, now=timezone.now(), via=_unsubscribed_via(request))
     context = {"token": token, "can_undo": subscriber is not None and subscriber.confirmed_at}
@@ -220,6 +228,7 @@ def preferences(request: HttpRequest, subscriber: Subscriber, token: str) -> Htt
         form.preferences,
         papers_per_digest=form.cleaned_data["papers_per_digest"],
         likes_popular=form.cleaned_data["likes_popular"],
+        language=form.cleaned_data.get("language") or None,
         now=timezone.now(),
     )
     return _saved(token, "preferences")

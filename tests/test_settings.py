@@ -524,3 +524,17 @@ def test_an_endpoint_needs_its_model_s_name_and_nothing_else_reads_it() -> None:
     said = problems_of(**KEYS, SEMANTIC_MODEL_NAME="small", SEMANTIC_API_KEY="s3cret")
     assert [line.partition(" ")[0] for line in said] == ["SEMANTIC_MODEL_NAME", "SEMANTIC_API_KEY"]
     assert "s3cret" not in "".join(said)
+
+
+def test_the_first_language_is_the_installations_own():
+    everything = settings_with()
+    assert everything["LANGUAGES"] == [("en", "English"), ("de", "Deutsch")]
+    assert everything["LANGUAGE_CODE"] == "en"
+
+    german = settings_with(LANGUAGES="de, en,de")
+    assert german["LANGUAGES"] == [("de", "Deutsch"), ("en", "English")]
+    assert german["LANGUAGE_CODE"] == "de"
+
+
+def test_a_language_that_nothing_is_said_in_is_refused():
+    assert problems_of(LANGUAGES="en,xx") == ["LANGUAGES must be of en, de, comma separated."]

@@ -63,7 +63,7 @@ def decisions(facts: Facts, live: Live, may: May) -> Iterator[Decision]:
 def _held(hold: Hold) -> Decision:
     said = gettext("%(by)s has held sending since %(since)s UTC.") % {
         "by": hold.began_by,
-        "since": date_format(hold.began_at, "j F, H:i"),
+        "since": date_format(hold.began_at, "MONTH_DAY_TIME_FORMAT"),
     }
     return Decision(
         f"{said} {hold.note}".strip(),
@@ -146,12 +146,26 @@ def _unwelcome(facts: Facts) -> Iterator[Decision]:
     """Hard bounces and complaints end in suppressions, each address once."""
     sent = sum(account.sent for account in facts.recent[:RATED_SLOTS])
     rated = [
-        (facts.bounces, MOST_BOUNCES, Suppression.Reason.BOUNCE,
-         gettext("%(n)s addresses bounced for good in the last %(days)d days: %(share)s of the "
-                 "mails sent, where %(most)s is too much.")),
-        (facts.complaints, MOST_COMPLAINTS, Suppression.Reason.COMPLAINT,
-         gettext("%(n)s readers called a mail spam in the last %(days)d days: %(share)s of the "
-                 "mails sent, where %(most)s is too much.")),
+        (
+            facts.bounces, MOST_BOUNCES, Suppression.Reason.BOUNCE,
+            ngettext(
+                "%(n)s address bounced for good in the last %(days)d days: %(share)s of the "
+                "mails sent, where %(most)s is too much.",
+                "%(n)s addresses bounced for good in the last %(days)d days: %(share)s of the "
+                "mails sent, where %(most)s is too much.",
+                facts.bounces,
+            ),
+        ),
+        (
+            facts.complaints, MOST_COMPLAINTS, Suppression.Reason.COMPLAINT,
+            ngettext(
+                "%(n)s reader called a mail spam in the last %(days)d days: %(share)s of the "
+                "mails sent, where %(most)s is too much.",
+                "%(n)s readers called a mail spam in the last %(days)d days: %(share)s of the "
+                "mails sent, where %(most)s is too much.",
+                facts.complaints,
+            ),
+        ),
     ]  # fmt: skip
     for count, most, reason, text in rated:
         if sent and count > sent * most:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 
+from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 
 from ..accounts import Account
@@ -76,7 +77,8 @@ def _edition(day: date, today: date) -> str:
         return gettext("Today’s edition")
     if day == today - timedelta(days=1):
         return gettext("Yesterday’s edition")
-    name = f"{day_name(day)} {day:%Y}" if day.year != today.year else day_name(day)
+    is_past = day.year != today.year
+    name = date_format(day, "LONG_DATE_FORMAT") if is_past else day_name(day)
     return gettext("The edition of %(day)s") % {"day": name}
 
 
@@ -90,7 +92,11 @@ def _without_papers(facts: Facts) -> Iterator[str]:
     if not empty:
         return
     if len(empty) > 3:
-        text = gettext("No papers were listed on %(count)d days since.")
+        text = ngettext(
+            "No papers were listed on %(count)d day since.",
+            "No papers were listed on %(count)d days since.",
+            len(empty),
+        )
         yield text % {"count": len(empty)}
         return
     if all(day.weekday() > 4 for day in empty):

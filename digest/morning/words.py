@@ -25,15 +25,15 @@ def percent(share: float) -> str:
 
 
 def day_name(day: date) -> str:
-    return date_format(day, "l j F")
+    return date_format(day, "DAY_FORMAT")
 
 
 def day_short(day: date) -> str:
-    return date_format(day, "j M")
+    return date_format(day, "BRIEF_FORMAT")
 
 
 def day_brief(day: date) -> str:
-    return date_format(day, "D j M")
+    return date_format(day, "BRIEF_DAY_FORMAT")
 
 
 def listed(parts: Sequence[str]) -> str:

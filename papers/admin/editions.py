@@ -117,7 +117,7 @@ class EditionAdmin(ReadOnly, ActionsOnPage, admin.ModelAdmin):
             context |= _desk(request, edition)
             context["subtitle"] = None
             context["title"] = gettext("Edition of %(day)s") % {
-                "day": date_format(edition.day, "l, j F Y")
+                "day": date_format(edition.day, "LONG_DATE_FORMAT")
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -158,11 +158,11 @@ class EditionAdmin(ReadOnly, ActionsOnPage, admin.ModelAdmin):
     @admin.display(description=_("state"), ordering="closed_at")
     def state(self, edition: Edition) -> str:
         if edition.closed_at is None:
-            by = date_format(editions.closes_by(edition.day), "j F, H:i")
+            by = date_format(editions.closes_by(edition.day), "MONTH_DAY_TIME_FORMAT")
             return gettext("open, until %(by)s UTC at the latest") % {"by": by}
         facts = {
             "number": edition.closed_seq,
-            "at": date_format(edition.closed_at, "j F Y, H:i"),
+            "at": date_format(edition.closed_at, "PLAIN_DATETIME_FORMAT"),
             "name": edition.closed_by,
         }
         if edition.closed_by:

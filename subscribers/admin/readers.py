@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
@@ -179,7 +180,7 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
         """And what keeps their mail back. That they unsubscribed is the state itself."""
         said = [reader.get_state_display()]
         if reader.paused_until and reader.is_paused(_local_today(reader, timezone.now())):
-            until = date_format(reader.paused_until, "j M Y")
+            until = date_format(reader.paused_until, "DATE_FORMAT")
             said.append(gettext("paused until %(until)s") % {"until": until})
         suppressed_by = getattr(reader, "suppressed_by", None)
         if suppressed_by and suppressed_by != Suppression.Reason.UNSUBSCRIBE:
@@ -197,11 +198,11 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
         if reader.next_due_at is None:
             return "–"
         local = reader.next_due_at.astimezone(ZoneInfo(reader.time_zone))
-        return date_format(local, "j M H:i")
+        return date_format(local, "BRIEF_TIME_FORMAT")
 
     @admin.display(description=_("created"), ordering="created_at")
     def created(self, reader: Subscriber) -> str:
-        return date_format(reader.created_at, "j M Y")
+        return date_format(reader.created_at, "DATE_FORMAT")
 
     @admin.display(description=_("topics"))
     def topic_count(self, reader: Subscriber) -> int:
@@ -287,7 +288,9 @@ class SubscriberAdmin(ActionsOnPage, LongList, admin.ModelAdmin):
         """By the same steps as on the reader's own page, so that no tick is overwritten."""
         now = timezone.now()
         if not change:
-            signup.subscribe(obj.email, time_zone="UTC", language=obj.language, now=now, via=VIA)
+            signup.subscribe(
+                obj.email, time_zone="UTC", language=settings.LANGUAGE_CODE, now=now, via=VIA
+            )
             obj.pk = Subscriber.objects.with_address(obj.email).get().pk
             return
         cleaned, changed = form.cleaned_data, set(form.changed_data)

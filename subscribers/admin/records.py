@@ -49,7 +49,9 @@ class _OfAReader(admin.ModelAdmin):
 
 
 class SuppressionForm(forms.ModelForm):
-    address = forms.EmailField(help_text=_("Kept as a keyed hash only; it cannot be shown again."))
+    address = forms.EmailField(
+        label=_("Address"), help_text=_("Kept as a keyed hash only; it cannot be shown again.")
+    )
 
     class Meta:
         model = Suppression

@@ -14,6 +14,7 @@ from email import policy
 from email.message import EmailMessage as ParsedMessage
 from email.parser import BytesHeaderParser, BytesParser
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def load(name: str) -> ParsedMessage:
 
 
 def parsed(written: bytes) -> ParsedMessage:
-    return BytesParser(policy=policy.default).parsebytes(written)
+    return BytesParser(policy=policy.default).parse(BytesIO(written))  # whatever its line ends
 
 
 def parts(message: ParsedMessage) -> OutboxMail:

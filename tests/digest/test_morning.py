@@ -140,8 +140,8 @@ def test_every_ending_is_told_and_none_twice(operator, well):
 def test_a_weekend_without_papers_is_called_usual(operator, well):
     make_edition(FRIDAY, [make_paper()])
     assert told(home(operator))[:2] == [
-        "The edition of Friday 20 November closed at 20:00 UTC with 1 paper.",
-        "No papers were listed on Saturday 21 November and Sunday 22 November, "
+        "The edition of Friday, 20 November closed at 20:00 UTC with 1 paper.",
+        "No papers were listed on Saturday, 21 November and Sunday, 22 November, "
         "as on most weekends.",
     ]
 
@@ -153,15 +153,15 @@ def test_an_old_edition_that_closed_lately_is_told_with_its_year_and_the_day_of_
     edition.closed_at = NOW - timedelta(hours=16)
     edition.save()
     assert told(home(operator))[0] == (
-        "The edition of Tuesday 2 December 2025 closed on 22 Nov at 14:30 UTC with 1 paper."
+        "The edition of Tuesday, 2 December 2025 closed on 22 Nov at 14:30 UTC with 1 paper."
     )
 
 
 def test_a_weekday_without_papers_is_not_called_usual(operator, well):
     make_edition(FRIDAY - timedelta(days=1), [make_paper()])
     text = told(home(operator))[1]
-    assert text.startswith("No papers were listed on Friday 20 November, Saturday")
-    assert text.endswith("Sunday 22 November.")
+    assert text.startswith("No papers were listed on Friday, 20 November, Saturday")
+    assert text.endswith("Sunday, 22 November.")
 
 
 def test_a_long_silence_is_counted(operator, well):
@@ -184,7 +184,7 @@ def test_before_anybody_falls_due_the_day_before_is_told(operator, well):
     make_slot(SUNDAY, sent=2)
     assert told(home(operator))[-2:] == [
         "Nobody has fallen due yet today.",
-        "Of 2 readers due on Sunday 22 November 2 have theirs.",
+        "Of 2 readers due on Sunday, 22 November 2 have theirs.",
     ]
 
 
@@ -196,7 +196,7 @@ def test_readers_further_east_may_have_tomorrows(operator, well):
         sentences = told(home(operator))
     assert sentences[-2:] == [
         "Of 1 reader due today 1 has theirs.",
-        "Where Tuesday 24 November has begun, of 2 readers due 2 have theirs.",
+        "Where Tuesday, 24 November has begun, of 2 readers due 2 have theirs.",
     ]
 
 
@@ -264,7 +264,7 @@ def test_an_edition_that_should_have_closed_leads_to_its_page(operator, well):
     cache.clear()
     assert wanted(home(operator)) == [
         (
-            "The edition of Sunday 22 November should have closed by now.",
+            "The edition of Sunday, 22 November should have closed by now.",
             reverse("admin:papers_edition_change", args=[edition.pk]),
         )
     ]
@@ -273,7 +273,7 @@ def test_an_edition_that_should_have_closed_leads_to_its_page(operator, well):
 def test_a_slot_that_does_not_add_up_is_called_a_fault(operator, well):
     make_slot(MONDAY, sent=2, due=3)
     ((said, url),) = wanted(home(operator))
-    assert said.startswith("Readers due and digests differ on Monday 23 November")
+    assert said.startswith("Readers due and digests differ on Monday, 23 November")
     assert url == reverse("admin:digest_slot_changelist")
 
 
@@ -518,7 +518,7 @@ def test_each_figure_says_in_words_and_as_a_table_what_it_draws(operator, well):
         ["Sun 22 Nov", "3", "2", "0", "0", "0"],
     ]
     assert len(outcomes.select("svg.plot rect.bar")) == 7
-    assert "Monday 23 November: 4 sent, 1 skipped" in outcomes.get_text()
+    assert "Monday, 23 November: 4 sent, 1 skipped" in outcomes.get_text()
 
 
 def test_nothing_on_the_page_breaks_a_strict_policy(operator, well):

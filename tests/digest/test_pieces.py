@@ -176,7 +176,7 @@ def test_a_thinned_digest_is_the_same_without_its_reasons():
         {"edition_day": date(2025, 11, 28)},
         {"edition_day": None},
         {"candidates": 29},
-        {"frame": {"language": "ar"}},
+        {"frame": {"language": "de"}},
         {"frame": {"hour": 23}},
         {"frame": {"next_on": "2026-01-01"}},
         {"frame": {"next_on": None}},

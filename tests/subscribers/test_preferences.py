@@ -56,7 +56,7 @@ def test_the_page_shows_what_is_set(client, ada, home):
     page = client.get(home).content.decode()
     for text in ("ada@example.org", "sparse &lt;i&gt;", "KV cache", "survey", "Europe/Berlin"):
         assert text in page
-    assert "Next mail: Tuesday 24 November, 07:30 (Europe/Berlin)" in page
+    assert "Next mail: Tuesday, 24 November, 07:30 (Europe/Berlin)" in page
     assert "Nothing is saved yet" not in page
     assert '<option value="7" selected>' in page
 

@@ -1,0 +1,21 @@
+"""As DIN 5008 writes them in running text: Dienstag, 2. Dezember 2025, 07:00 Uhr."""
+
+DATE_FORMAT = SHORT_DATE_FORMAT = "j. M Y"
+DATETIME_FORMAT = SHORT_DATETIME_FORMAT = "j. M Y, H:i"
+TIME_FORMAT = "H:i"
+YEAR_MONTH_FORMAT = "F Y"
+MONTH_DAY_FORMAT = "j. F"
+FIRST_DAY_OF_WEEK = 1
+# ------------------------------------------------------------------------------------------
+LONG_DATE_FORMAT = "l, j. F Y"
+PLAIN_DATE_FORMAT = "j. F Y"
+PLAIN_DATETIME_FORMAT = "j. F Y, H:i"
+MONTH_DAY_TIME_FORMAT = "j. F, H:i"
+DAY_FORMAT = "l, j. F"
+DAY_TIME_FORMAT = "l, j. F, H:i"
+EXACT_FORMAT = "j. M Y, H:i:s"
+BRIEF_FORMAT = "j. M"
+BRIEF_TIME_FORMAT = "j. M, H:i"
+BRIEF_DAY_FORMAT = "D, j. M"
+BRIEF_DAY_TIME_FORMAT = "D, j. M, H:i"
+BRIEF_DAY_DATE_FORMAT = "D, j. M Y"
