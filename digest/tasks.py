@@ -14,7 +14,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from papers import editions
-from subscribers import mail, topics
+from subscribers import mail, signup, topics
 
 from . import accounts, assembly, sending, shares
 from .beat import Pulse
@@ -117,6 +117,7 @@ def prepare(now: datetime, *, assemble: Callable[[datetime], object] | None = No
         sending.skip_late,
         assemble or assembly.assemble_due,
         mail.send_due,
+        signup.forget_old_addresses,
         assembly.thin_old,
         accounts.keep_counts,
     )
