@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from papers import editions
 from subscribers import mail, signup, topics
 
-from . import accounts, assembly, sending, shares
+from . import accounts, alerts, assembly, sending, shares
 from .beat import Pulse
 from .models import Heartbeat
 
@@ -120,6 +120,7 @@ def prepare(now: datetime, *, assemble: Callable[[datetime], object] | None = No
         signup.forget_old_addresses,
         assembly.thin_old,
         accounts.keep_counts,
+        alerts.watch,
     )
     for step in steps:
         try:
