@@ -392,7 +392,6 @@ def _subscribed_context(subscriber: Subscriber, now: datetime) -> dict[str, Any]
         "preferences_url": preferences_url(subscriber, now),
         "unsubscribe_url": unsubscribe_url(subscriber, now),
         "next_on": due and schedule.slot_date(due, subscriber.time_zone),
-        "likes_popular": subscriber.likes_popular,
     }
 
 
