@@ -69,6 +69,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "SEND_WINDOW": (1, 1000),
     "MAX_ATTEMPTS": (1, 100),
     "MANAGE_LINK_DAYS": (1, 3650),
+    "SILENCE_NOTE_SLOTS": (0, 1000),
+    "ALERT_AFTER_MINUTES": (0, 1440),
     "DIGEST_RETENTION_DAYS": (15, 36_500),  # two weeks are looked back at
     "READY_BEAT_SECONDS": (30, 86_400),
     "READY_WORKER_SECONDS": (90, 86_400),

@@ -43,7 +43,7 @@ from papers.models import Edition
 from subscribers import schedule
 from subscribers.models import Subscriber, Suppression
 
-from . import candidates, profile, ranking, shares, told
+from . import candidates, letters, profile, ranking, shares, told
 from .by_row import ByRow
 from .candidates import Candidates, News
 from .compose import Item, Line, compose
@@ -606,6 +606,14 @@ def _write(plans: Sequence[_Plan], *, now: datetime) -> set[int]:
     made = [(plan, plan.digest) for plan in moved if plan.digest is not None]
     due = Counter(plan.clockwork.slot for plan, _ in made)
     _insert(made, _slots(due), now=now)
+    letters.after_silence(
+        {
+            plan.reader.pk: digest.is_first
+            for plan, digest in made
+            if digest.skip_reason == Digest.SkipReason.NOTHING
+        },
+        now=now,
+    )
     # The last of all: every worker waits for these few rows.
     _count_due(due)
     return {plan.reader.pk for plan in moved}
@@ -638,6 +646,7 @@ def _advance(plans: Sequence[_Plan]) -> None:
     changes = {
         "next_due_at": _each({pk: clock.next_due_at for pk, clock in of.items()}, "next_due_at"),
         "last_slot": _each({pk: clock.last_slot for pk, clock in of.items()}, "last_slot"),
+        "silent_slots": _silent_slots(plans),
     }
     silent = {
         plan.reader.pk: plan.digest.closed_seq
@@ -656,6 +665,24 @@ def _advance(plans: Sequence[_Plan]) -> None:
             default=F("cursor"),
         )
     Subscriber.objects.filter(pk__in=of).update(**changes)
+
+
+def _silent_slots(plans: Sequence[_Plan]) -> Combinable:
+    """One more where there was nothing to send, none where there is; a pause says neither."""
+    column = _field(Subscriber, "silent_slots")
+    none = Value(0, output_field=column)
+    made = {p.reader.pk: p.digest for p in plans if p.digest is not None}
+    heard = [pk for pk, digest in made.items() if digest.state == Digest.State.ASSEMBLED]
+    if len(heard) == len(plans):
+        return none
+    nothing = Digest.SkipReason.NOTHING
+    silent = [pk for pk, digest in made.items() if digest.skip_reason == nothing]
+    return Case(
+        When(pk__in=silent, then=F("silent_slots") + 1),
+        When(pk__in=heard, then=none),
+        default=F("silent_slots"),
+        output_field=column,
+    )
 
 
 def _each(values: Mapping[int, Hashable], name: str) -> Combinable:

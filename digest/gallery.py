@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.mail import EmailMultiAlternatives
+from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -23,9 +24,9 @@ from papers.sources.huggingface import HuggingFace
 from subscribers import mail
 from subscribers.models import Subscriber
 
-from . import rendering
+from . import alerts, rendering
 from .compose import BRIEF, FULL, PICK, Item
-from .models import Digest, Slot
+from .models import Alert, Digest, Slot
 from .ranking import Reason
 
 SAMPLE_DAY = Path(__file__).resolve().parent.parent / "papers" / "data" / "sample_day.json"
@@ -76,13 +77,15 @@ class Standard(NamedTuple):
 def exhibits(language: str = "en") -> list[Exhibit]:
     """All mails in a language: the standard digests, then what else a reader may get."""
     papers = {paper.arxiv_id: paper for paper in (*sample_papers(), *awkward_papers())}
-    reader = Subscriber(**reader_fields(language=language, new_email="ada@example.com"))
+    others = {"new_email": "ada@example.com", "old_email": "ada@example.net", "silent_slots": 5}
+    reader = Subscriber(**reader_fields(language=language, **others))
     return [
         *(_digest(name, papers, language) for name in STANDARDS),
         *(
             Exhibit(each.kind, each.heading, each.note, each.compose(reader, BREAKFAST))
             for each in mail.SERVICE_MAILS
         ),
+        *_alerts(language),
     ]
 
 
@@ -301,6 +304,28 @@ def _digest(name: str, papers: Papers, language: str) -> Exhibit:
     stored = {paper.pk: paper for paper in papers.values()}
     (content,) = rendering.contents([digest], now=BREAKFAST, papers=stored).values()
     return Exhibit(name, heading, note, rendering.message(digest, content))
+
+
+def _alerts(language: str) -> list[Exhibit]:
+    """Two things wrong, and one of them over."""
+    since = BREAKFAST - timedelta(hours=1)
+    sources = Alert(pk=1, name="sources", said="huggingface: dry for 31 hours", began_at=since)
+    doubt = Alert(
+        pk=2, name="digests in doubt", said="3 digests may or may not have left.", began_at=since
+    )
+    over = Alert(pk=1, name="sources", began_at=since, ended_at=BREAKFAST)
+    to = ["operator@example.org"]
+    with translation.override(language):
+        return [
+            Exhibit(
+                "alert", _("Something is wrong"), _("To the operators, once a day at most."),
+                alerts.message("alert", [sources, doubt], to),
+            ),
+            Exhibit(
+                "alert_over", _("It is well again"), _("To the operators, when it is over."),
+                alerts.message("alert_over", [over], to),
+            ),
+        ]  # fmt: skip
 
 
 def _row(number: int, record: PaperRecord) -> Paper:

@@ -424,3 +424,43 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.until:%Y-%m-%d %H:%M:%S}"
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def free(self, now: datetime) -> Self:
+        """Those that nobody is writing about at the moment."""
+        return self.filter(Q(lease_until=None) | Q(lease_until__lte=now))
+
+    def to_tell(self, now: datetime, *, after: timedelta, again_after: timedelta) -> Self:
+        """Wrong for long enough, and not told lately."""
+        return self.free(now).filter(
+            Q(told_at=None) | Q(told_at__lte=now - again_after),
+            ended_at=None,
+            began_at__lte=now - after,
+        )
+
+    def to_take_back(self, now: datetime) -> Self:
+        """Told, and well since."""
+        return self.free(now).filter(is_told=True, ended_at__isnull=False)
+
+
+class Alert(models.Model):
+    """What is, or was, wrong with the installation, and what its operators were told of it."""
+
+    name = models.CharField(max_length=60, unique=True)
+    said = models.TextField(help_text=_("What is so, in words."))
+    began_at = models.DateTimeField(help_text=_("Since when, of the last time."))
+    ended_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(null=True, blank=True, help_text=_("When a mail last said so."))
+    is_told = models.BooleanField(
+        default=False, help_text=_("A mail said so, and none yet that it is over.")
+    )
+    lease_until = models.DateTimeField(null=True, blank=True)
+
+    objects = AlertQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-began_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.began_at:%Y-%m-%d %H:%M}"

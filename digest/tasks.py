@@ -14,9 +14,9 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from papers import editions
-from subscribers import mail, topics
+from subscribers import mail, signup, topics
 
-from . import accounts, assembly, sending, shares
+from . import accounts, alerts, assembly, sending, shares
 from .beat import Pulse
 from .models import Heartbeat
 
@@ -117,8 +117,10 @@ def prepare(now: datetime, *, assemble: Callable[[datetime], object] | None = No
         sending.skip_late,
         assemble or assembly.assemble_due,
         mail.send_due,
+        signup.forget_old_addresses,
         assembly.thin_old,
         accounts.keep_counts,
+        alerts.watch,
     )
     for step in steps:
         try:

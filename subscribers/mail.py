@@ -1,4 +1,4 @@
-"""Service mails: the confirmation, the manage link, the change of address.
+"""Every mail that is no digest: asking, telling, and the way back.
 
 Each has a due moment and a sent moment on the reader's row. `send_due` claims a row by moving its
 due moment to the end of a lease, in the UPDATE that also looks at consent and suppression once
@@ -32,8 +32,9 @@ from django.utils.translation import gettext_lazy as _
 from papers.brand import brand
 from papers.models import utc_day
 
-from . import flow, languages, tokens
+from . import flow, languages, schedule, tokens
 from .models import Subscriber, Suppression, address_hash
+from .signup import MOVE_BACK_WITHIN, UNDO_WITHIN
 from .tokens import Purpose
 from .transports import Receipt, Status
 from .transports.ready import Mail
@@ -41,6 +42,8 @@ from .transports.ready import Mail
 log = structlog.get_logger(__name__)
 
 CONFIRM_LINK_DAYS = 7
+MOVED_LINK_DAYS = MOVE_BACK_WITHIN.days
+RETURN_LINK_DAYS = UNDO_WITHIN.days
 SEND_TOGETHER = 8
 RETRY_AFTER = timedelta(minutes=10)
 PATIENCE_SECONDS = 10
@@ -52,7 +55,10 @@ _inliner = css_inline.CSSInliner(
 
 @dataclass(frozen=True, slots=True)
 class ServiceMail:
-    """One kind of mail: what it is, where its moments stand on the row, and who may have it."""
+    """One kind of mail: what it is, where its moments stand on the row, and who may have it.
+
+    is_bulk: nobody asked for it, so a pause and every goodbye stop it as they stop a digest.
+    """
 
     kind: str
     heading: str | Promise
@@ -62,6 +68,7 @@ class ServiceMail:
     states: tuple[Subscriber.State, ...]
     compose: Callable[[Subscriber, datetime], EmailMultiAlternatives]
     goes_to: str = "email"
+    is_bulk: bool = False
 
 
 def confirmation(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
@@ -97,6 +104,55 @@ def address_change(subscriber: Subscriber, now: datetime) -> EmailMultiAlternati
     )
 
 
+def moved(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
+    """Tells the old address that mail goes elsewhere now, and how to take that back."""
+    return _service_mail(
+        "moved",
+        subscriber,
+        to=subscriber.old_email,
+        url=move_back_url(subscriber, now),
+        previous=subscriber.moved_sent_at,
+        context={"hint": veiled(subscriber.email)},
+    )
+
+
+def goodbye(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
+    """The way back, for a reader who left and asked for it."""
+    return _service_mail(
+        "goodbye",
+        subscriber,
+        to=subscriber.email,
+        url=return_url(subscriber, now),
+        previous=subscriber.goodbye_sent_at,
+    )
+
+
+def welcome(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
+    """For a new reader whose first morning had nothing to send. Else the first digest welcomes."""
+    return _service_mail(
+        "welcome",
+        subscriber,
+        to=subscriber.email,
+        url=onboarding_url(subscriber, now),
+        previous=subscriber.welcome_sent_at,
+        context=_subscribed_context(subscriber, now),
+        headers=list_headers(subscriber, now, kind="welcome"),
+    )
+
+
+def silence(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
+    """Says that nothing was worth sending for a while, and offers to widen."""
+    return _service_mail(
+        "silence",
+        subscriber,
+        to=subscriber.email,
+        url=widen_url(subscriber, now),
+        previous=subscriber.silence_sent_at,
+        context=_subscribed_context(subscriber, now) | {"mornings": subscriber.silent_slots},
+        headers=list_headers(subscriber, now, kind="silence"),
+    )
+
+
 SERVICE_MAILS = (
     ServiceMail(
         kind="confirm",
@@ -125,6 +181,45 @@ SERVICE_MAILS = (
         states=(Subscriber.State.ACTIVE,),
         compose=address_change,
         goes_to="new_email",
+    ),
+    ServiceMail(
+        kind="moved",
+        heading=_("The papers have moved"),
+        note=_("Tells the old address, and how to take it back."),
+        due_field="moved_due_at",
+        sent_field="moved_sent_at",
+        states=(Subscriber.State.ACTIVE,),
+        compose=moved,
+        goes_to="old_email",
+    ),
+    ServiceMail(
+        kind="goodbye",
+        heading=_("The way back"),
+        note=_("For who left and asked for it."),
+        due_field="goodbye_due_at",
+        sent_field="goodbye_sent_at",
+        states=(Subscriber.State.UNSUBSCRIBED,),
+        compose=goodbye,
+    ),
+    ServiceMail(
+        kind="welcome",
+        heading=_("Welcome"),
+        note=_("Where the first morning had nothing to send."),
+        due_field="welcome_due_at",
+        sent_field="welcome_sent_at",
+        states=(Subscriber.State.ACTIVE,),
+        compose=welcome,
+        is_bulk=True,
+    ),
+    ServiceMail(
+        kind="silence",
+        heading=_("It has been quiet"),
+        note=_("After many mornings with nothing; offers to widen."),
+        due_field="silence_due_at",
+        sent_field="silence_sent_at",
+        states=(Subscriber.State.ACTIVE,),
+        compose=silence,
+        is_bulk=True,
     ),
 )
 
@@ -211,6 +306,42 @@ def address_url(subscriber: Subscriber, now: datetime) -> str:
     return _url("subscribers:change_address", Purpose.ADDRESS, subject, now=now)
 
 
+def move_back_url(subscriber: Subscriber, now: datetime) -> str:
+    subject = bound_subject(subscriber, subscriber.old_email)
+    return _url("subscribers:move_back", Purpose.MOVED_BACK, subject, now=now)
+
+
+def return_url(subscriber: Subscriber, now: datetime) -> str:
+    return _url("subscribers:come_back", Purpose.RETURN, subscriber.uuid.hex, now=now)
+
+
+def widen_url(subscriber: Subscriber, now: datetime) -> str:
+    return _url("subscribers:widen", Purpose.MANAGE, subscriber.uuid.hex, now=now)
+
+
+def onboarding_url(subscriber: Subscriber, now: datetime) -> str:
+    return _url("digest:onboarding", Purpose.MANAGE, subscriber.uuid.hex, now=now)
+
+
+def list_headers(subscriber: Subscriber, now: datetime, *, kind: str) -> dict[str, str]:
+    """Of what nobody asked for: RFC 2369 and RFC 8058 (unsubscribing), RFC 2919, Feedback-ID."""
+    ways = [f"<{unsubscribe_url(subscriber, now)}>"]
+    if settings.UNSUBSCRIBE_MAILTO:
+        ways.append(f"<mailto:{settings.UNSUBSCRIBE_MAILTO}?subject=unsubscribe>")
+    return {
+        "List-Id": f"<{settings.LIST_ID}>",
+        "Feedback-ID": f"{utc_day(now):%Y%m%d}:{kind}:{subscriber.language}:paperround",
+        "List-Unsubscribe": ", ".join(ways),
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+
+
+def veiled(address: str) -> str:
+    """`m…@example.org`: enough for its owner to know it by, and for nobody to write to."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}…@{domain}"
+
+
 def keyed_url(view: str, key: str) -> str:
     """The absolute address of the page that the key, and nothing else, opens."""
     before, after = _around_key(settings.SITE_URL, view, get_script_prefix())
@@ -236,7 +367,14 @@ def _around_key(site_url: str, view: str, script_prefix: str) -> tuple[str, str]
 
 
 def _service_mail(
-    kind: str, subscriber: Subscriber, *, to: str, url: str, previous: datetime | None
+    kind: str,
+    subscriber: Subscriber,
+    *,
+    to: str,
+    url: str,
+    previous: datetime | None,
+    context: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> EmailMultiAlternatives:
     # The moment of the mail before tells this one from it, and stays while this one is retried.
     number = "0" if previous is None else str(int(previous.timestamp()))
@@ -245,11 +383,30 @@ def _service_mail(
             kind,
             {
                 "url": url,
-                "valid_days": settings.MANAGE_LINK_DAYS if kind == "link" else CONFIRM_LINK_DAYS,
+                "valid_days": _VALID_DAYS.get(kind, settings.MANAGE_LINK_DAYS),
+                **(context or {}),
             },
             to=to,
             message_id=message_id(kind, subscriber.uuid.hex, number),
+            headers=headers,
         )
+
+
+_VALID_DAYS = {
+    "confirm": CONFIRM_LINK_DAYS,
+    "address": CONFIRM_LINK_DAYS,
+    "moved": MOVED_LINK_DAYS,
+    "goodbye": RETURN_LINK_DAYS,
+}
+
+
+def _subscribed_context(subscriber: Subscriber, now: datetime) -> dict[str, Any]:
+    due = subscriber.next_due_at
+    return {
+        "preferences_url": preferences_url(subscriber, now),
+        "unsubscribe_url": unsubscribe_url(subscriber, now),
+        "next_on": due and schedule.slot_date(due, subscriber.time_zone),
+    }
 
 
 def _send_kind(mail: ServiceMail, now: datetime, *, limit: int, stop_at: float) -> int:
@@ -303,6 +460,8 @@ def _claim(mail: ServiceMail, pk: int, due: datetime, now: datetime) -> Subscrib
     )
     lease_until = now + timedelta(seconds=settings.LEASE_SECONDS)
     allowed = seen.filter(~Exists(barred), state__in=mail.states)
+    if mail.is_bulk:
+        allowed = allowed.mailable(schedule.slot_date(now, row.time_zone))
     if allowed.update(**{mail.due_field: lease_until}):
         setattr(row, mail.due_field, lease_until)
         return row

@@ -178,6 +178,21 @@ class Subscriber(models.Model):
     new_email = models.EmailField(blank=True, help_text=_("Asked for, not yet confirmed."))
     address_change_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     address_change_sent_at = models.DateTimeField(null=True, blank=True)
+    old_email = models.EmailField(
+        blank=True, help_text=_("Where mail went before the address changed; kept for some days.")
+    )
+    moved_at = models.DateTimeField(null=True, blank=True)
+    moved_due_at = models.DateTimeField(null=True, blank=True)
+    moved_sent_at = models.DateTimeField(null=True, blank=True)
+    welcome_due_at = models.DateTimeField(null=True, blank=True)
+    welcome_sent_at = models.DateTimeField(null=True, blank=True)
+    goodbye_due_at = models.DateTimeField(null=True, blank=True)
+    goodbye_sent_at = models.DateTimeField(null=True, blank=True)
+    silent_slots = models.PositiveSmallIntegerField(
+        default=0, help_text=_("Mornings in a row with nothing worth sending.")
+    )
+    silence_due_at = models.DateTimeField(null=True, blank=True)
+    silence_sent_at = models.DateTimeField(null=True, blank=True)
 
     objects = SubscriberQuerySet.as_manager()
 
@@ -193,6 +208,18 @@ class Subscriber(models.Model):
                 fields=["next_due_at", "id"],
                 name="subscriber_due",
                 condition=Q(state="active", next_due_at__isnull=False),
+            ),
+            # Rare mails: an index of the few rows that wait, none of the million that do not.
+            *(
+                models.Index(
+                    fields=[f"{kind}_due_at"],
+                    name=f"subscriber_{kind}_due",
+                    condition=Q(**{f"{kind}_due_at__isnull": False}),
+                )
+                for kind in ("moved", "welcome", "goodbye", "silence")
+            ),
+            models.Index(
+                fields=["moved_at"], name="subscriber_old_address", condition=~Q(old_email="")
             ),
         ]
         constraints = [

@@ -33,6 +33,7 @@ CONFIRMATIONS_UNANSWERED = 3
 LINK_EVERY = timedelta(hours=1)
 FIRST_DIGEST_AFTER = timedelta(minutes=10)
 UNDO_WITHIN = timedelta(days=30)
+MOVE_BACK_WITHIN = timedelta(days=7)
 
 
 def subscribe(
@@ -91,6 +92,8 @@ def confirm(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
             paused_until=None,
             confirmation_due_at=None,
             confirmations_unanswered=0,
+            goodbye_due_at=None,
+            silent_slots=0,
             next_due_at=_first_due(subscriber, now),
         )
         _note(subscriber, ConsentEvent.Kind.CONFIRMED, now, via=via)
@@ -118,6 +121,9 @@ def unsubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
             link_due_at=None,
             address_change_due_at=None,
             new_email="",
+            moved_due_at=None,
+            welcome_due_at=None,
+            silence_due_at=None,
         )
         _note(subscriber, ConsentEvent.Kind.UNSUBSCRIBED, now, via=via)
     return True
@@ -139,10 +145,34 @@ def resubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
             subscriber,
             state=Subscriber.State.ACTIVE,
             unsubscribed_at=None,
+            goodbye_due_at=None,
             next_due_at=subscriber.due_after(now),
         )
         _note(subscriber, ConsentEvent.Kind.RESUBSCRIBED, now, via=via)
     return True
+
+
+def request_goodbye(subscriber: Subscriber, now: datetime) -> bool:
+    """Asks for one mail with the way back, on the wish of a reader who has just left.
+
+    Once for each leaving, and only while there is a way back: never after a bounce or a complaint.
+    """
+    with _locked(subscriber):
+        is_asked = may_ask_for_goodbye(subscriber, now)
+        if is_asked:
+            _write(subscriber, goodbye_due_at=now)
+    transaction.on_commit(wake)
+    return is_asked
+
+
+def may_ask_for_goodbye(subscriber: Subscriber, now: datetime) -> bool:
+    left_at, told_at = subscriber.unsubscribed_at, subscriber.goodbye_sent_at
+    return (
+        subscriber.state == Subscriber.State.UNSUBSCRIBED
+        and _may_come_back(subscriber, now)
+        and subscriber.goodbye_due_at is None
+        and (told_at is None or left_at is None or told_at < left_at)
+    )
 
 
 def suppress(
@@ -257,6 +287,42 @@ def change_address(subscriber: Subscriber, new_email: str, now: datetime) -> boo
             _move(subscriber, new_email, now)
     except IntegrityError:  # somebody signed that address up in this very moment
         return False
+    return True
+
+
+def move_back(subscriber: Subscriber, old_email: str, now: datetime) -> bool:
+    """Takes a change of address back, on the word of the mailbox that it was changed from.
+
+    False, and nothing happens, once the time is over, where the reader has left, or where the old
+    address is barred or has become another reader's. The newer address is forgotten.
+    """
+    hashed = address_hash(old_email)
+    try:
+        with _locked(subscriber):
+            if subscriber.address_hash == hashed:
+                return True
+            if not _may_move_back(subscriber, hashed, now):
+                return False
+            _take_address(subscriber, old_email)
+            _write(subscriber, old_email="", moved_at=None, moved_due_at=None)
+            _note(subscriber, ConsentEvent.Kind.ADDRESS_CHANGED, now, via=ConsentEvent.Via.PAGE)
+    except IntegrityError:  # somebody signed that address up in this very moment
+        return False
+    return True
+
+
+def forget_old_addresses(now: datetime) -> int:
+    """Those that mail can no longer go back to; how many."""
+    old = Subscriber.objects.filter(moved_at__lte=now - MOVE_BACK_WITHIN).exclude(old_email="")
+    return old.update(old_email="", moved_at=None, moved_due_at=None)
+
+
+def widen(subscriber: Subscriber) -> bool:
+    """Lets what is popular with everybody into the digest. False where it was in it already."""
+    with _locked(subscriber):
+        if subscriber.state != Subscriber.State.ACTIVE or subscriber.likes_popular:
+            return False
+        _write(subscriber, likes_popular=True, silent_slots=0)
     return True
 
 
@@ -403,10 +469,32 @@ def _may_move(subscriber: Subscriber, hashed: str) -> bool:
     )
 
 
+def _may_move_back(subscriber: Subscriber, hashed: str, now: datetime) -> bool:
+    holders = Subscriber.objects.filter(address_hash=hashed, confirmed_at__isnull=False)
+    return (
+        subscriber.state == Subscriber.State.ACTIVE
+        and address_hash(subscriber.old_email) == hashed
+        and not _has_passed(MOVE_BACK_WITHIN, since=subscriber.moved_at, now=now)
+        and not _is_barred(hashed)
+        and not holders.exists()
+    )
+
+
 def _move(subscriber: Subscriber, new_email: str, now: datetime) -> None:
-    Subscriber.objects.with_address(new_email).delete()
-    _lift(address_hash(new_email))
-    subscriber.set_address(new_email)
+    # Who moves it twice in a week must not shake off the mailbox that it was taken from.
+    if not subscriber.old_email or _has_passed(
+        MOVE_BACK_WITHIN, since=subscriber.moved_at, now=now
+    ):
+        _write(subscriber, old_email=subscriber.email)
+    _write(subscriber, moved_at=now, moved_due_at=now)
+    _take_address(subscriber, new_email)
+    _note(subscriber, ConsentEvent.Kind.ADDRESS_CHANGED, now, via=ConsentEvent.Via.PAGE)
+
+
+def _take_address(subscriber: Subscriber, address: str) -> None:
+    Subscriber.objects.with_address(address).delete()
+    _lift(address_hash(address))
+    subscriber.set_address(address)
     _write(
         subscriber,
         email=subscriber.email,
@@ -414,7 +502,6 @@ def _move(subscriber: Subscriber, new_email: str, now: datetime) -> None:
         new_email="",
         address_change_due_at=None,
     )
-    _note(subscriber, ConsentEvent.Kind.ADDRESS_CHANGED, now, via=ConsentEvent.Via.PAGE)
 
 
 def _is_imminent(subscriber: Subscriber, now: datetime) -> bool:

@@ -26,6 +26,8 @@ class Purpose(StrEnum):
     UNSUBSCRIBE = "unsubscribe"  # subject: Subscriber.uuid; never expires
     MANAGE = "manage"  # subject: Subscriber.uuid
     ADDRESS = "address"  # subject: Subscriber.uuid + hash of the new address
+    MOVED_BACK = "moved_back"  # subject: Subscriber.uuid + hash of the old address
+    RETURN = "return"  # subject: Subscriber.uuid; the way back after a goodbye
     READ = "read"  # subject: Digest.uuid; web view and feedback; never expires
 
 

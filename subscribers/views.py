@@ -41,7 +41,14 @@ from .forms import (
     SubscribeForm,
     TopicForm,
 )
-from .mail import CONFIRM_LINK_DAYS, bound_subject, unsubscribe_url
+from .mail import (
+    CONFIRM_LINK_DAYS,
+    MOVED_LINK_DAYS,
+    RETURN_LINK_DAYS,
+    bound_subject,
+    unsubscribe_url,
+    veiled,
+)
 from .models import ConsentEvent, Interest, Subscriber, Topic, address_hash
 from .tokens import BadToken, ExpiredToken, Purpose
 from .transports import outbox
@@ -54,7 +61,11 @@ _OUTBOX_CSP = (
 )
 # Tokens about an address, and the fields that may hold it. The present address counts for a change
 # too: the button of one that is done may be pressed again.
-_BOUND = {Purpose.CONFIRM: ("email",), Purpose.ADDRESS: ("new_email", "email")}
+_BOUND = {
+    Purpose.CONFIRM: ("email",),
+    Purpose.ADDRESS: ("new_email", "email"),
+    Purpose.MOVED_BACK: ("old_email", "email"),
+}
 _HEAD = re.compile(r"<head[^>]*>", re.IGNORECASE)
 
 View = Callable[..., HttpResponse]
@@ -185,7 +196,12 @@ def _unsubscribe(request: HttpRequest, subscriber: Subscriber | None, token: str
         return render(request, "subscribers/unsubscribe.html")
     if subscriber is not None:
         signup.unsubscribe(subscriber, now=timezone.now(), via=_unsubscribed_via(request))
-    context = {"token": token, "can_undo": subscriber is not None and subscriber.confirmed_at}
+    context = {
+        "token": token,
+        "can_undo": subscriber is not None and subscriber.confirmed_at,
+        "can_have_note": subscriber is not None
+        and signup.may_ask_for_goodbye(subscriber, timezone.now()),
+    }
     return render(request, "subscribers/unsubscribed.html", context)
 
 
@@ -199,6 +215,33 @@ def undo_unsubscribe(request: HttpRequest, subscriber: Subscriber, token: str) -
         signup.request_link(subscriber.email, now)
     context = {"is_back": is_back, "link_requested": wants_link}
     return render(request, "subscribers/undone.html", context)
+
+
+@require_POST
+@reader_page(Purpose.UNSUBSCRIBE)
+def goodbye(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
+    signup.request_goodbye(subscriber, timezone.now())
+    return render(request, "subscribers/goodbye.html")
+
+
+@_safe_or_post
+@reader_page(Purpose.RETURN)
+def come_back(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
+    if request.method != "POST":
+        return render(request, "subscribers/come_back.html")
+    is_back = signup.resubscribe(subscriber, now=timezone.now(), via=VIA_PAGE)
+    return render(request, "subscribers/undone.html", {"is_back": is_back})
+
+
+@_safe_or_post
+@reader_page(Purpose.MOVED_BACK)
+def move_back(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
+    subject = _subject(Purpose.MOVED_BACK, token)
+    old_email = _address_of(Purpose.MOVED_BACK, subject, subscriber) or ""
+    context: dict[str, Any] = {"old_email": old_email, "hint": veiled(subscriber.email)}
+    if request.method == "POST":
+        context["is_done"] = signup.move_back(subscriber, old_email, timezone.now())
+    return render(request, "subscribers/move_back.html", context)
 
 
 @_safe_or_post
@@ -232,6 +275,19 @@ def preferences(request: HttpRequest, subscriber: Subscriber, token: str) -> Htt
         now=timezone.now(),
     )
     return _saved(token, "preferences")
+
+
+@_safe_or_post
+@reader_page(Purpose.MANAGE)
+def widen(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
+    if request.method == "POST":
+        signup.widen(subscriber)
+    context = {
+        "token": token,
+        "is_wide": subscriber.likes_popular,
+        "is_saved": request.method == "POST",
+    }
+    return render(request, "subscribers/widen.html", context)
 
 
 @require_POST
@@ -389,6 +445,8 @@ def _subject(purpose: Purpose, token: str) -> str:
         Purpose.CONFIRM: CONFIRM_LINK_DAYS,
         Purpose.ADDRESS: CONFIRM_LINK_DAYS,
         Purpose.MANAGE: settings.MANAGE_LINK_DAYS,
+        Purpose.MOVED_BACK: MOVED_LINK_DAYS,
+        Purpose.RETURN: RETURN_LINK_DAYS,
     }
     today = utc_day(timezone.now())
     return tokens.read(purpose, token, today=today, max_age_days=days.get(purpose))

@@ -20,7 +20,7 @@ from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, r
 
 from digest import assembly, roles, sending
 from digest.admin import showing
-from digest.models import DeliveryEvent, Digest, Feedback, Heartbeat
+from digest.models import Alert, DeliveryEvent, Digest, Feedback, Heartbeat
 from papers.models import (
     Fetch,
     Harvest,
@@ -86,6 +86,7 @@ def rows(transport) -> dict[type[Model], Model]:
     )  # fmt: skip
     Feedback.give(subscriber=ada, paper=papers[0], kind="more", at=DUE)
     Heartbeat.note("beat", DUE)
+    Alert.objects.create(name="broker", said="It failed.", began_at=DUE)
     TransportState.objects.create(name="smtp", error="cannot connect", error_at=DUE)
     Signal.objects.get_or_create(paper=papers[0], read_at=DUE, defaults={"upvotes": 3})
     Suppression.objects.create(address_hash=address_hash("ben@example.org"), reason="operator")

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from papers.listing import LongList
 
 from .. import sending
-from ..models import Digest, Heartbeat, Hold
+from ..models import Alert, Digest, Heartbeat, Hold
 from .ledger import ReadOnly
 
 LIST = "admin:digest_hold_changelist"
@@ -171,3 +171,8 @@ def waiting() -> Waiting:
 
 _sent = _("Sending goes on, with what waited.")
 _skipped = _("Sending goes on. What waited is skipped; its papers come with the next digest.")
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["name", "began_at", "ended_at", "told_at", "said"]

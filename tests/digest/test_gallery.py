@@ -14,7 +14,7 @@ from digest.gallery import BREAKFAST
 from subscribers import mail
 from tests import sample
 
-NAMES = [*gallery.STANDARDS, *(each.kind for each in mail.SERVICE_MAILS)]
+NAMES = [*gallery.STANDARDS, *(each.kind for each in mail.SERVICE_MAILS), "alert", "alert_over"]
 
 
 def test_it_shows_every_mail_and_reads_and_writes_no_row(django_assert_num_queries, db):

@@ -17,7 +17,7 @@ from digest.gallery import Exhibit
 from subscribers import mail
 
 LANGUAGES = [code for code, _name in settings.LANGUAGES]
-NAMES = [*gallery.STANDARDS, *(each.kind for each in mail.SERVICE_MAILS)]
+NAMES = [*gallery.STANDARDS, *(each.kind for each in mail.SERVICE_MAILS), "alert", "alert_over"]
 OTHER_SITES = ("https://arxiv.org/", "https://github.com/", "https://example.org/")
 ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d+);")
 AWKWARD = "hostile"  # its texts hold markup, entities and long words on purpose

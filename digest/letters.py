@@ -1,0 +1,44 @@
+"""Mails in place of a digest that would have been empty: the welcome, the note about silence.
+
+Only the readers whose slot has just ended with nothing are looked at, in the transaction that says
+so. The mails are no digests: `subscribers.mail` sends them, and no slot counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from subscribers.models import Subscriber
+
+from .models import Digest
+
+QUIET = timedelta(days=7)  # without any mail, before one says that there was none
+
+
+def after_silence(readers: Mapping[int, bool], *, now: datetime) -> None:
+    """Sets due what these readers are to be told. readers: id -> whether this was their first."""
+    new = [pk for pk, is_first in readers.items() if is_first]
+    if new:
+        greeted = Subscriber.objects.filter(pk__in=new, welcome_sent_at=None)
+        greeted.update(welcome_due_at=now)
+    known = [pk for pk, is_first in readers.items() if not is_first]
+    if known and settings.SILENCE_NOTE_SLOTS:
+        _silent(known, now).update(silence_due_at=now)
+
+
+def _silent(ids: list[int], now: datetime) -> QuerySet[Subscriber]:
+    """Those of them who have waited long enough, and were not told since they last had a digest."""
+    sent = Digest.objects.filter(subscriber=OuterRef("pk"), sent_at__isnull=False)
+    lately = now - QUIET
+    return Subscriber.objects.filter(
+        Q(welcome_sent_at=None) | Q(welcome_sent_at__lte=lately),
+        Q(silence_sent_at=None) | Exists(sent.filter(sent_at__gt=OuterRef("silence_sent_at"))),
+        ~Exists(sent.filter(sent_at__gt=lately)),
+        pk__in=ids,
+        silence_due_at=None,
+        silent_slots__gte=settings.SILENCE_NOTE_SLOTS,
+    )
