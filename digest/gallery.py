@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,6 +18,7 @@ from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from papers import pseudo
 from papers.models import Paper
 from papers.records import PaperRecord
 from papers.sources.huggingface import HuggingFace
@@ -38,13 +39,18 @@ DIGEST_UUID = UUID("0d0d0d0d-0000-4000-8000-000000000001")
 Papers = Mapping[str, Paper]  # by arXiv id
 
 
-class Exhibit(NamedTuple):
-    """A mail, and what it is. name: for addresses and files."""
+@dataclass(frozen=True)
+class Exhibit:
+    """A mail, which is made when it is looked at, and what it is. name: for addresses and files."""
 
     name: str
     heading: str | Promise
     note: str | Promise
-    message: EmailMultiAlternatives
+    make: Callable[[], EmailMultiAlternatives]
+
+    @cached_property
+    def message(self) -> EmailMultiAlternatives:
+        return self.make()
 
     @property
     def html(self) -> str:
@@ -75,14 +81,21 @@ class Standard(NamedTuple):
 
 
 def exhibits(language: str = "en") -> list[Exhibit]:
-    """All mails in a language: the standard digests, then what else a reader may get."""
+    """All mails in a language: the standard digests, then what else a reader may get, then what
+    operators may get. The languages that nobody speaks (papers.pseudo) are spoken here.
+    """
+    if language in dict(pseudo.LANGUAGES):
+        pseudo.install()
     papers = {paper.arxiv_id: paper for paper in (*sample_papers(), *awkward_papers())}
     others = {"new_email": "ada@example.com", "old_email": "ada@example.net", "silent_slots": 5}
     reader = Subscriber(**reader_fields(language=language, **others))
     return [
-        *(_digest(name, papers, language) for name in STANDARDS),
         *(
-            Exhibit(each.kind, each.heading, each.note, each.compose(reader, BREAKFAST))
+            Exhibit(name, each.heading, each.note, partial(_message, each, papers, language))
+            for name, each in STANDARDS.items()
+        ),
+        *(
+            Exhibit(each.kind, each.heading, each.note, partial(each.compose, reader, BREAKFAST))
             for each in mail.SERVICE_MAILS
         ),
         *_alerts(language),
@@ -295,15 +308,14 @@ def brief(paper: Paper) -> Item:
     return Item(paper.pk, BRIEF, 0.5)
 
 
-def _digest(name: str, papers: Papers, language: str) -> Exhibit:
-    heading, note, parts_of = STANDARDS[name]
-    parts = parts_of(papers)
+def _message(standard: Standard, papers: Papers, language: str) -> EmailMultiAlternatives:
+    parts = standard.parts(papers)
     reader = Subscriber(**reader_fields(**{**parts.reader, "language": language}))
     slot = Slot(date=BREAKFAST.date())
     digest = Digest(**digest_fields(parts, reader), subscriber=reader, slot=slot)
     stored = {paper.pk: paper for paper in papers.values()}
     (content,) = rendering.contents([digest], now=BREAKFAST, papers=stored).values()
-    return Exhibit(name, heading, note, rendering.message(digest, content))
+    return rendering.message(digest, content)
 
 
 def _alerts(language: str) -> list[Exhibit]:
@@ -314,18 +326,22 @@ def _alerts(language: str) -> list[Exhibit]:
         pk=2, name="digests in doubt", said="3 digests may or may not have left.", began_at=since
     )
     over = Alert(pk=1, name="sources", began_at=since, ended_at=BREAKFAST)
-    to = ["operator@example.org"]
+    told = partial(_told, language)
+    return [
+        Exhibit(
+            "alert", _("Something is wrong"), _("To the operators, once a day at most."),
+            partial(told, "alert", [sources, doubt]),
+        ),
+        Exhibit(
+            "alert_over", _("It is well again"), _("To the operators, when it is over."),
+            partial(told, "alert_over", [over]),
+        ),
+    ]  # fmt: skip
+
+
+def _told(language: str, template: str, found: list[Alert]) -> EmailMultiAlternatives:
     with translation.override(language):
-        return [
-            Exhibit(
-                "alert", _("Something is wrong"), _("To the operators, once a day at most."),
-                alerts.message("alert", [sources, doubt], to),
-            ),
-            Exhibit(
-                "alert_over", _("It is well again"), _("To the operators, when it is over."),
-                alerts.message("alert_over", [over], to),
-            ),
-        ]  # fmt: skip
+        return alerts.message(template, found, ["operator@example.org"])
 
 
 def _row(number: int, record: PaperRecord) -> Paper:

@@ -25,6 +25,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from papers import pseudo
 from papers.models import Paper
 from subscribers import languages, schedule, signup, tokens
 from subscribers.models import Subscriber
@@ -37,6 +38,7 @@ from . import metrics as installation
 from .models import Digest, Feedback
 
 View = Callable[..., HttpResponse]
+LANGUAGES_SHOWN = [*settings.LANGUAGES, *pseudo.LANGUAGES]  # in the mail gallery
 # A mail's styles stand in its elements. Nothing else of it is let in: no script, no request.
 FRAME_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _safe_or_post = require_http_methods(["GET", "HEAD", "POST"])
@@ -169,7 +171,7 @@ def _choices(request: HttpRequest) -> dict[str, Any]:
     state = request.GET.get("state", "")
     return {
         "language": _language(request),
-        "languages": settings.LANGUAGES,
+        "languages": LANGUAGES_SHOWN,
         "state": state if state in gallery.STATES else "light",
         "states": {name: words for name, (words, _made) in gallery.STATES.items()},
     }
@@ -177,7 +179,7 @@ def _choices(request: HttpRequest) -> dict[str, Any]:
 
 def _language(request: HttpRequest) -> str:
     asked = request.GET.get("language", "")
-    return asked if asked in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE
+    return asked if asked in dict(LANGUAGES_SHOWN) else settings.LANGUAGE_CODE
 
 
 # -- health --------------------------------------------------------------------------------

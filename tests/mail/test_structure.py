@@ -14,9 +14,10 @@ from django.urls import resolve
 
 from digest import gallery, rendering
 from digest.gallery import Exhibit
+from papers import pseudo
 from subscribers import mail
 
-LANGUAGES = [code for code, _name in settings.LANGUAGES]
+LANGUAGES = [code for code, _name in (*settings.LANGUAGES, *pseudo.LANGUAGES)]
 NAMES = [*gallery.STANDARDS, *(each.kind for each in mail.SERVICE_MAILS), "alert", "alert_over"]
 OTHER_SITES = ("https://arxiv.org/", "https://github.com/", "https://example.org/")
 ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d+);")
