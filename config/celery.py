@@ -67,6 +67,11 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"queue": "fetch", "expires": 55},
     },
+    "summarize": {
+        "task": "papers.summarize",
+        "schedule": 60.0,
+        "options": {"queue": "fetch", "expires": 55},
+    },
     "encode-topics": {
         "task": "subscribers.encode_topics",
         "schedule": 600.0,

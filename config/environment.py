@@ -58,6 +58,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "MAIL_WARMUP_FIRST_DAY": (1, 1_000_000),
     "MAIL_WARMUP_GROWTH": (1.01, 10),
     "FETCH_TIMEOUT_SECONDS": (1, 300),
+    "SUMMARY_PER_MINUTE": (1, 600),
+    "SUMMARY_PER_DAY": (1, 1_000_000),
     "FETCH_MINUTES": (1, 1440),
     "SOURCE_STALE_HOURS": (1, 24 * 14),
     "EDITION_QUIET_FROM_HOUR": (0, 23),
@@ -110,6 +112,11 @@ class Env(environ.Env):
         if _is_http_url(value):
             return value
         return self._wrong(f"{var} must be an http(s) address, not {_unsecret(value)!r}.", default)
+
+    def endpoint(self, var: str) -> str:
+        """The base of somebody else's interface, without /v1; empty: none."""
+        value = str(self.str(var, default=""))
+        return self.http_url(var, default="").removesuffix("/v1") if value else ""
 
     def database(self, var: str, *, default: str) -> dict[str, Any]:
         value = self.str(var, default=default)
@@ -267,6 +274,7 @@ def contradictions(
     yield from _numbers(made)
     yield from _metrics(made)
     yield from _semantic(made)
+    yield from _summaries(made)
     yield from _broker(made, argv)
 
 
@@ -427,6 +435,14 @@ def _semantic(made: Mapping[str, Any]) -> Iterator[str]:
     for name in ("SEMANTIC_MODEL_NAME", "SEMANTIC_API_KEY"):
         if made[name] and not is_elsewhere:
             yield f"{name} is read only with SEMANTIC_MODEL=https://…; set that, or take it out."
+
+
+def _summaries(made: Mapping[str, Any]) -> Iterator[str]:
+    if made["SUMMARY_URL"] and not made["SUMMARY_MODEL"]:
+        yield "SUMMARY_MODEL must name the model that the endpoint of SUMMARY_URL runs."
+    for name in ("SUMMARY_MODEL", "SUMMARY_API_KEY"):
+        if made[name] and not made["SUMMARY_URL"]:
+            yield f"{name} is read only with SUMMARY_URL=https://…; set that, or take it out."
 
 
 def _broker(made: Mapping[str, Any], argv: Sequence[str]) -> Iterator[str]:

@@ -337,6 +337,12 @@ ENCODER = "words-1"
 SEMANTIC_MODEL = env.semantic_model("SEMANTIC_MODEL")
 SEMANTIC_MODEL_NAME = env.str("SEMANTIC_MODEL_NAME", default="")
 SEMANTIC_API_KEY = env.str("SEMANTIC_API_KEY", default="")
+# A model elsewhere that writes summaries, where the source has none.
+SUMMARY_URL = env.endpoint("SUMMARY_URL")
+SUMMARY_MODEL = env.str("SUMMARY_MODEL", default="")
+SUMMARY_API_KEY = env.str("SUMMARY_API_KEY", default="")
+SUMMARY_PER_MINUTE = env.int("SUMMARY_PER_MINUTE", default=10)
+SUMMARY_PER_DAY = env.int("SUMMARY_PER_DAY", default=500)
 
 # -- editions and digests ------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from django.utils import formats, translation
 from django.utils.text import get_text_list
 from django.utils.translation import gettext, ngettext, pgettext
 
-from papers.models import Paper, utc_day
+from papers.models import Paper, Summary, utc_day
 from papers.records import web_url
 from papers.summaries import gist
 from papers.texts import cut, language_of, one_line, readable
@@ -68,6 +68,8 @@ _REPEATED_MARKS = re.compile(r"([!?])[!?]+")
 class Shown:
     """One paper as everybody sees it. Addresses are absolute; an empty one is not offered.
 
+    summary_by: the model that wrote the summary; empty where people did.
+
     kept: what others have made of it, under keys of their own, for as long as it is at hand.
     """
 
@@ -84,6 +86,7 @@ class Shown:
     pdf_url: str
     code_url: str
     lang: str = "en"
+    summary_by: str = ""
     kept: dict[Hashable, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -433,9 +436,21 @@ def cadence_words(frame: Frame) -> str:
     )
 
 
-def summary(paper: Paper) -> str:
-    """The source's own short summary, else the two or three sentences that say what is new."""
-    own = readable(paper.tldr)
+class Written(NamedTuple):
+    """A model's summary of a paper as it is now; without one, empty."""
+
+    text: str = ""
+    model: str = ""
+
+
+NOT_WRITTEN = Written()
+
+
+def summary(paper: Paper, written: Written = NOT_WRITTEN) -> str:
+    """The source's own short summary, else a model's, else the two or three sentences of the
+    abstract that say what is new.
+    """
+    own = readable(paper.tldr) or written.text
     return cut(own or gist(paper.title, readable(paper.abstract)), LONGEST_SUMMARY)
 
 
@@ -574,6 +589,7 @@ class _Shelf:
 
     def __init__(self, papers: Mapping[int, Paper]) -> None:
         self.papers = papers
+        self._written = _written(papers)
         self._shown: dict[tuple[Any, ...], Shown] = {}
 
     def shown(self, item: Mapping[str, Any], language: str) -> Shown | None:
@@ -583,7 +599,8 @@ class _Shelf:
         wanted = (paper_id, get("upvotes"), get("stars"), language)
         shown = self._shown.get(wanted)
         if shown is None and (paper := self.papers.get(paper_id)):
-            shown = self._shown[wanted] = _shown(paper, *wanted[1:])
+            written = self._written.get(paper_id, NOT_WRITTEN)
+            shown = self._shown[wanted] = _shown(paper, written, *wanted[1:])
         return shown
 
 
@@ -625,20 +642,36 @@ def _topic(item: ContentItem) -> str:
     return item.reason.topic if item.reason is not None and not item.is_popular else ""
 
 
-def _shown(paper: Paper, upvotes: int | None, stars: int | None, language: str) -> Shown:
+def _written(papers: Mapping[int, Paper]) -> dict[int, Written]:
+    """By paper; of none while no endpoint is set."""
+    if not settings.SUMMARY_URL:
+        return {}
+    rows = Summary.objects.filter(paper_id__in=papers).exclude(text="")
+    return {
+        pk: Written(text, model)
+        for pk, content_hash, text, model in rows.values_list(
+            "paper_id", "content_hash", "text", "model"
+        )
+        if papers[pk].content_hash == content_hash
+    }
+
+
+def _shown(
+    paper: Paper, written: Written, upvotes: int | None, stars: int | None, language: str
+) -> Shown:
     """upvotes: None where the numbers were not kept, and the paper's own are shown."""
     if upvotes is None:
         upvotes, stars = paper.upvotes, paper.stars
-    version = (_version(paper), language, settings.SITE_URL, upvotes, stars)
+    version = (_version(paper), written, language, settings.SITE_URL, upvotes, stars)
     shown = _kept_shown.get(version)
     if shown is None:
         with translation.override(language):
-            shown = _as_shown(paper, upvotes=upvotes, stars=stars)
+            shown = _as_shown(paper, written, upvotes=upvotes, stars=stars)
         _kept_shown.put(version, shown)
     return shown
 
 
-def _as_shown(paper: Paper, *, upvotes: int, stars: int | None) -> Shown:
+def _as_shown(paper: Paper, written: Written, *, upvotes: int, stars: int | None) -> Shown:
     return Shown(
         paper_id=paper.pk,
         arxiv_id=paper.arxiv_id,
@@ -647,7 +680,8 @@ def _as_shown(paper: Paper, *, upvotes: int, stars: int | None) -> Shown:
         organization=cut(readable(paper.organization), NAME_CHARACTERS),
         upvotes=upvotes,
         stars=stars,
-        summary=summary(paper),
+        summary=summary(paper, written),
+        summary_by="" if paper.tldr else written.model,
         page_url=_absolute("papers:paper", paper.arxiv_id),
         abstract_url=paper.abstract_url,
         pdf_url=paper.pdf_url,
@@ -720,6 +754,9 @@ def _changed_papers(digest: Digest) -> list[str]:
         elif not paper.content_hash.startswith(item.content_hash):
             names = {"id": paper.arxiv_id, "title": shown_title(paper)}
             said.append(gettext("Paper %(id)s changed: “%(title)s”.") % names)
+    later = Summary.objects.filter(paper__in=papers, made_at__gt=digest.sent_at)
+    for arxiv_id in later.values_list("paper__arxiv_id", flat=True).order_by("paper_id"):
+        said.append(gettext("A model’s summary of paper %(id)s came later.") % {"id": arxiv_id})
     return said
 
 

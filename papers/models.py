@@ -384,6 +384,37 @@ class Paper(models.Model):
         return f"https://huggingface.co/papers/{self.arxiv_id}"
 
 
+class Summary(models.Model):
+    """What a model elsewhere wrote of a paper, or the wish for it (papers.summarizing).
+
+    It is shown as long as the paper says what it was made of.
+    """
+
+    paper = models.OneToOneField(Paper, on_delete=models.CASCADE, related_name="summary")
+    text = models.TextField(blank=True)
+    model = models.CharField(max_length=64, blank=True)
+    content_hash = models.CharField(
+        max_length=64, help_text=_("Paper.content_hash of what it is about.")
+    )
+    made_at = models.DateTimeField(null=True, blank=True)
+    asked_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    not_before = models.DateTimeField(default=timezone.now)
+    tries = models.PositiveSmallIntegerField(
+        default=0, help_text=_("Answers that were no summary. No outage counts.")
+    )
+    error = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "summaries"
+        ordering = ["-made_at", "-id"]
+        indexes = [
+            models.Index(fields=["not_before"], name="summary_wanted", condition=models.Q(text=""))
+        ]
+
+    def __str__(self) -> str:
+        return str(self.paper_id)
+
+
 class Revision(models.Model):
     """One field of a stored paper that a later, better reading changed. Votes are Signals."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from . import encoding, enriching, expecting, fetching, wanted
+from . import encoding, enriching, expecting, fetching, summarizing, wanted
 
 
 @shared_task(name="papers.fetch_due")
@@ -26,6 +26,11 @@ def enrich() -> None:
 @shared_task(name="papers.encode")
 def encode() -> None:
     encoding.encode_due(timezone.now())
+
+
+@shared_task(name="papers.summarize")
+def summarize() -> None:
+    summarizing.summarize_due(timezone.now())
 
 
 @shared_task(name="papers.fit_trending")

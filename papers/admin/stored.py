@@ -13,7 +13,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from ..listing import LongList
-from ..models import Paper, Revision, Signal, TrendingFit, Vocabulary
+from ..models import Paper, Revision, Signal, Summary, TrendingFit, Vocabulary
 from ..texts import cut, readable
 from .reading import ReadOnly
 
@@ -47,6 +47,19 @@ class SignalInline(ReadOnly, admin.TabularInline):
     can_delete = False
 
 
+class SummaryInline(admin.StackedInline):
+    """Deleted, it is made anew."""
+
+    model = Summary
+    extra = 0
+    max_num = 0
+    readonly_fields = ("text", "model", "made_at", "asked_at", "tries", "error")
+    fields = readonly_fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Paper | None = None) -> bool:
+        return False
+
+
 @admin.register(Paper)
 class PaperAdmin(LongList, admin.ModelAdmin):
     """Everything is the source's word but the withdrawal, which the operator may set first."""
@@ -78,7 +91,7 @@ class PaperAdmin(LongList, admin.ModelAdmin):
         ),
         (_("For the ranking"), {"fields": ["encoder", "meaning_by", "content_hash"]}),
     ]  # fmt: skip
-    inlines = [RevisionInline, SignalInline]
+    inlines = [SummaryInline, RevisionInline, SignalInline]
 
     class Media:
         css = {"all": ["papers/editor.css"]}
