@@ -73,7 +73,8 @@ def test_beat_goes_on_while_the_broker_is_away(db, scheduler, monkeypatch, time_
     assert sorted(set(tried)) == [
         "digest.heartbeat", "digest.tick", "papers.encode", "papers.enrich", "papers.fetch_due",
         "papers.fit_trending",
-        "papers.look_up_wanted", "papers.summarize", "subscribers.encode_topics", "subscribers.pass_on_wishes",
+        "papers.look_up_wanted", "papers.summarize",
+        "subscribers.encode_topics", "subscribers.pass_on_wishes",
     ]  # fmt: skip
     assert caplog.text.count("task not handed out") == len(tried) == len(scheduler.schedule)
     assert "Connection refused" in caplog.text
