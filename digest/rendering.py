@@ -772,6 +772,7 @@ def _short_link(url: str) -> str:
     return web_url(url) if len(url) <= LINK_CHARACTERS else ""
 
 
+@lru_cache(maxsize=5000)
 def _calm(title: str) -> str:
     """As it can stand in a subject: not in capitals all through, with one mark at a time, and a
     title from right to left turns nothing but itself (Unicode UAX 9, isolates).

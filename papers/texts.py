@@ -53,7 +53,8 @@ def cut(text: str, most: int) -> str:
     and one that is too wide would make the whole mail so. Of the 12,030 texts in 406 days of
     Hugging Face none has a word of more than LONGEST_WORD between blanks, hyphens and slashes.
     """
-    text = _TOO_WIDE.sub(r"\1…", text)
+    if max(map(len, text.split()), default=0) > LONGEST_WORD:
+        text = _TOO_WIDE.sub(r"\1…", text)
     if len(text) <= most:
         return text
     kept = text[: most - 1].rsplit(" ", 1)[0].rstrip(" ,;:·-")
