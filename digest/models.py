@@ -353,7 +353,7 @@ class Hold(models.Model):
     """The operator's word that no digest leaves for now. At most one is in force.
 
     Readers still fall due and their digests are assembled; what gets too late meanwhile is
-    skipped, as ever. Service mails are not held.
+    skipped, as ever. Mails that somebody asked for are not held; welcome and silence are.
     """
 
     began_at = models.DateTimeField(default=timezone.now)

@@ -311,16 +311,18 @@ def move_back(subscriber: Subscriber, old_email: str, now: datetime) -> bool:
     return True
 
 
-def forget_old_addresses(now: datetime) -> int:
-    """Those that mail can no longer go back to; how many."""
+def forget_old_addresses(now: datetime) -> list[str]:
+    """Those that mail can no longer go back to; which they were."""
     old = Subscriber.objects.filter(moved_at__lte=now - MOVE_BACK_WITHIN).exclude(old_email="")
-    return old.update(old_email="", moved_at=None, moved_due_at=None)
+    found = dict(old.values_list("pk", "old_email"))
+    old.filter(pk__in=found).update(old_email="", moved_at=None, moved_due_at=None)
+    return list(found.values())
 
 
 def widen(subscriber: Subscriber) -> bool:
     """Lets what is popular with everybody into the digest. False where it was in it already."""
     with _locked(subscriber):
-        if subscriber.state != Subscriber.State.ACTIVE or subscriber.likes_popular:
+        if subscriber.likes_popular:
             return False
         _write(subscriber, likes_popular=True, silent_slots=0)
     return True
@@ -481,9 +483,12 @@ def _may_move_back(subscriber: Subscriber, hashed: str, now: datetime) -> bool:
 
 
 def _move(subscriber: Subscriber, new_email: str, now: datetime) -> None:
-    # Who moves it twice in a week must not shake off the mailbox that it was taken from.
-    if not subscriber.old_email or _has_passed(
-        MOVE_BACK_WITHIN, since=subscriber.moved_at, now=now
+    # Who moves it twice in a week must not shake off the mailbox that it was taken from. Where it
+    # goes back to that one, the one in between is told.
+    if (
+        not subscriber.old_email
+        or address_hash(subscriber.old_email) == address_hash(new_email)
+        or _has_passed(MOVE_BACK_WITHIN, since=subscriber.moved_at, now=now)
     ):
         _write(subscriber, old_email=subscriber.email)
     _write(subscriber, moved_at=now, moved_due_at=now)
