@@ -175,7 +175,9 @@ def message(template: str, alerts: Sequence[Alert], to: list[str]) -> EmailMulti
 
 def _advice(name: str) -> tuple[str, str]:
     """What to do, and the page to do it on."""
-    words, page = _ADVICE.get(name, (gettext("See what the log says."), "index"))
+    words, page = _ADVICE.get(
+        name.partition(" of ")[0], (gettext("See what the log says."), "index")
+    )
     return gettext(words), settings.SITE_URL + reverse(f"admin:{page}")
 
 
@@ -186,6 +188,7 @@ _ADVICE = {
         "digest_heartbeat_changelist",
     ),
     "readers": (gettext_noop("See whether the workers run."), "digest_heartbeat_changelist"),
+    "worker": (gettext_noop("See whether the workers run."), "digest_heartbeat_changelist"),
     "digests": (
         gettext_noop("See whether the workers of the queue `send` run."),
         "digest_digest_changelist",

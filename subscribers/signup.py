@@ -146,6 +146,7 @@ def resubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
             state=Subscriber.State.ACTIVE,
             unsubscribed_at=None,
             goodbye_due_at=None,
+            silent_slots=0,
             next_due_at=subscriber.due_after(now),
         )
         _note(subscriber, ConsentEvent.Kind.RESUBSCRIBED, now, via=via)

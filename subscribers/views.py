@@ -239,6 +239,8 @@ def move_back(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpR
     subject = _subject(Purpose.MOVED_BACK, token)
     old_email = _address_of(Purpose.MOVED_BACK, subject, subscriber) or ""
     context: dict[str, Any] = {"old_email": old_email, "hint": veiled(subscriber.email)}
+    if old_email == subscriber.email:  # taken back already
+        context["is_done"] = True
     if request.method == "POST":
         context["is_done"] = signup.move_back(subscriber, old_email, timezone.now())
     return render(request, "subscribers/move_back.html", context)

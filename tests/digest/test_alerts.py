@@ -9,6 +9,7 @@ from django.core import mail as locmem
 
 from digest import alerts
 from digest.health import Check
+from digest.health import checks as health_checks
 from digest.models import Alert, Digest, Slot
 from subscribers import flow
 from subscribers.models import Suppression, address_hash
@@ -164,3 +165,10 @@ def test_digests_in_doubt_and_complaints_are_problems(red):
     assert [each.name for each in alerts.problems(DUE)] == ["digests in doubt", "complaints"]
     Slot.objects.update(due=400)
     assert [each.name for each in alerts.problems(DUE)] == ["digests in doubt"]
+
+
+def test_every_problem_comes_with_advice_and_a_page(red):
+    names = [check.name for check in health_checks(DUE)] + ["digests in doubt", "complaints"]
+    log_only = {name for name in names if "the log" in alerts._advice(name)[0]}
+    assert log_only == {"beat", "sending"}, "a hold never fails; without beat nobody looks"
+    assert all(alerts._advice(name)[1].startswith("http") for name in names)

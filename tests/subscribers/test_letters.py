@@ -105,6 +105,7 @@ def test_a_move_is_taken_back_by_a_post_and_not_by_a_visit(moved, clock, client)
         assert "come here again" in page
     moved.refresh_from_db()
     assert (moved.email, moved.old_email, moved.moved_at) == ("ada@example.org", "", None)
+    assert "<form" not in client.get(door).content.decode(), "there is nothing left to press"
 
 
 def test_moving_on_does_not_shake_off_the_first_mailbox(moved, now):
@@ -194,6 +195,12 @@ def test_the_way_back_is_a_post(left, clock, client):
 def test_no_goodbye_to_an_address_that_is_barred(left, now, reason):
     Suppression.objects.update(reason=reason)
     assert not signup.request_goodbye(left, now)
+
+
+def test_mornings_away_and_before_are_no_silence(left, now):
+    Subscriber.objects.update(silent_slots=6)
+    assert signup.resubscribe(left, now=now + timedelta(days=20), via=PAGE)
+    assert left.silent_slots == 0
 
 
 def test_who_came_back_meanwhile_gets_no_goodbye(left, now):
