@@ -197,6 +197,21 @@ def test_no_goodbye_to_an_address_that_is_barred(left, now, reason):
     assert not signup.request_goodbye(left, now)
 
 
+@pytest.mark.parametrize("end", ["late", "bounced", "back"])
+def test_no_note_and_no_undoing_is_promised_that_cannot_be(left, clock, client, end):
+    door = path(mail.unsubscribe_url(left, clock))
+    if end == "late":
+        Subscriber.objects.update(unsubscribed_at=clock - timedelta(days=31))
+    elif end == "bounced":
+        Suppression.objects.update(reason="bounce")
+    else:
+        assert signup.resubscribe(left, now=clock, via=PAGE)
+    assert "on its way" not in client.post(f"{door}note/").content.decode()
+    assert mail.send_due(clock) == 0
+    if end != "back":
+        assert "<form" not in client.post(door).content.decode()
+
+
 def test_mornings_away_and_before_are_no_silence(left, now):
     Subscriber.objects.update(silent_slots=6)
     assert signup.resubscribe(left, now=now + timedelta(days=20), via=PAGE)
