@@ -215,6 +215,14 @@ class Env(environ.Env):
             return value
         return self._wrong(f"{var} must be {' or '.join(choices)}.", choices[0])
 
+    def addresses(self, var: str) -> list[str]:
+        """Of mailboxes, alone, comma separated."""
+        found = [str(each).strip() for each in self.list(var, default=[])]
+        if wrong := [each for each in found if not _ADDRESS.fullmatch(each)]:
+            said = f"{var} must be addresses alone, comma separated, as ops@example.org; not "
+            self._wrong(f"{said}{', '.join(map(repr, wrong))}.")
+        return [*dict.fromkeys(found)]
+
     def languages(self, var: str) -> list[tuple[str, str]]:
         """Codes and names; of those that we offer, all by default, in the order given."""
         codes = [str(code).strip() for code in self.list(var, default=[*LANGUAGES_OFFERED])]

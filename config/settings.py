@@ -356,7 +356,7 @@ SEND_WINDOW = env.int("SEND_WINDOW", default=32)
 MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", default=8)
 MANAGE_LINK_DAYS = env.int("MANAGE_LINK_DAYS", default=30)
 SILENCE_NOTE_SLOTS = env.int("SILENCE_NOTE_SLOTS", default=5)
-ALERTS_TO = env.list("ALERTS_TO", default=[])
+ALERTS_TO = env.addresses("ALERTS_TO")
 ALERT_AFTER_MINUTES = env.int("ALERT_AFTER_MINUTES", default=15)
 DIGEST_RETENTION_DAYS = env.int("DIGEST_RETENTION_DAYS", default=90)
 

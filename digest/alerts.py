@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext, gettext_noop, ngettext
@@ -30,6 +30,10 @@ from .models import Alert, Digest, Slot
 log = structlog.get_logger(__name__)
 
 AGAIN_AFTER = timedelta(hours=24)
+# What comes back sooner had never gone: one problem, told once, whose end waits for a true one.
+WELL_AFTER = timedelta(hours=1)
+# A circuit closes for its trial, and a tick may see it so.
+BLINK = timedelta(minutes=5)
 RETRY_AFTER = timedelta(minutes=10)
 # Gmail: "keep spam rates below 0.10% and avoid ever reaching 0.30%".
 MOST_COMPLAINTS = 0.003
@@ -45,7 +49,8 @@ def watch(now: datetime) -> int:
         note(problems(now), now)
         after = timedelta(minutes=settings.ALERT_AFTER_MINUTES)
         due = Alert.objects.to_tell(now, after=after, again_after=AGAIN_AFTER)
-        return _tell("alert", due, now) + _tell("alert_over", Alert.objects.to_take_back(now), now)
+        over = Alert.objects.to_take_back(now, after=WELL_AFTER)
+        return _tell("alert", due, now) + _tell("alert_over", over, now)
 
 
 def problems(now: datetime) -> list[Check]:
@@ -55,12 +60,16 @@ def problems(now: datetime) -> list[Check]:
 
 
 def note(found: Sequence[Check], now: datetime) -> None:
-    """Keeps since when each is so. What was wrong and is not found any more has ended."""
+    """Keeps since when each is so. What was wrong and is not found any more has ended; what is
+    back before its end was told, or in the blink of an eye, goes on.
+    """
+    goes_on = Q(is_told=True) | Q(ended_at__gt=now - BLINK)
     for check in found:
         alert, _made = Alert.objects.get_or_create(
             name=check.name, defaults={"said": check.said, "began_at": now}
         )
         row = Alert.objects.filter(pk=alert.pk)
+        row.filter(goes_on, ended_at__isnull=False).update(ended_at=None)
         row.filter(ended_at__isnull=False).update(began_at=now, ended_at=None)
         row.exclude(said=check.said).update(said=check.said)
     names = [check.name for check in found]
@@ -166,7 +175,9 @@ def message(template: str, alerts: Sequence[Alert], to: list[str]) -> EmailMulti
 
 def _advice(name: str) -> tuple[str, str]:
     """What to do, and the page to do it on."""
-    words, page = _ADVICE.get(name, (gettext("See what the log says."), "index"))
+    words, page = _ADVICE.get(
+        name.partition(" of ")[0], (gettext("See what the log says."), "index")
+    )
     return gettext(words), settings.SITE_URL + reverse(f"admin:{page}")
 
 
@@ -177,6 +188,7 @@ _ADVICE = {
         "digest_heartbeat_changelist",
     ),
     "readers": (gettext_noop("See whether the workers run."), "digest_heartbeat_changelist"),
+    "worker": (gettext_noop("See whether the workers run."), "digest_heartbeat_changelist"),
     "digests": (
         gettext_noop("See whether the workers of the queue `send` run."),
         "digest_digest_changelist",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from datetime import datetime
 
 import structlog
 from django.contrib.admin.models import LogEntry
@@ -12,6 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from subscribers import signup
 from subscribers.models import Subscriber
 
 from .models import DeliveryEvent
@@ -26,14 +28,24 @@ def erase(readers: QuerySet[Subscriber]) -> None:
     history of what staff did, which says when and by whom; providers' events without their payload;
     and a suppression, which is a hash. It makes no suppression.
     """
-    addresses = dict(readers.order_by().values_list("pk", "email"))
+    found = readers.order_by().values_list("pk", "email", "old_email", "new_email")
+    addresses = {pk: set(filter(None, theirs)) for pk, *theirs in found}
     with transaction.atomic():
         DeliveryEvent.objects.filter(digest__subscriber__in=addresses).update(payload={})
         Subscriber.objects.filter(pk__in=addresses).delete()
         _blank_history(addresses)
-        for address in addresses.values():
+        for address in set().union(*addresses.values()):
             _blank_other_events(address)
     log.info("readers erased", readers=len(addresses))
+
+
+def forget_old_addresses(now: datetime) -> int:
+    """Those that mail can no longer go back to, in what providers said of them too; how many."""
+    with transaction.atomic():
+        forgotten = signup.forget_old_addresses(now)
+        for address in forgotten:
+            _blank_other_events(address)
+    return len(forgotten)
 
 
 def _blank_history(readers: Collection[int]) -> None:

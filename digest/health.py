@@ -118,10 +118,12 @@ def oldest_due_digest(now: datetime) -> datetime | None:
 
 
 def oldest_due_service_mail(now: datetime) -> datetime | None:
-    """Since when the oldest confirmation, link or change of address is due. One that is in hand, or
-    is to be retried, is due later: its moment has moved.
+    """Since when the oldest of those that may leave is due. One that is in hand, or is to be
+    retried, is due later: its moment has moved.
     """
-    return min(filter(None, (_first(mail.due_field, now) for mail in SERVICE_MAILS)), default=None)
+    is_held = Hold.objects.in_force().exists()
+    free = (mail for mail in SERVICE_MAILS if not (is_held and mail.is_bulk))
+    return min(filter(None, (_first(mail.due_field, now) for mail in free)), default=None)
 
 
 def overdue_editions(now: datetime) -> list[Edition]:
@@ -231,7 +233,6 @@ def _digests(now: datetime) -> Answer:
 
 
 def _service_mails(now: datetime) -> Answer:
-    """No hold keeps them back."""
     return _in_time(oldest_due_service_mail(now), now)
 
 

@@ -353,7 +353,7 @@ class Hold(models.Model):
     """The operator's word that no digest leaves for now. At most one is in force.
 
     Readers still fall due and their digests are assembled; what gets too late meanwhile is
-    skipped, as ever. Service mails are not held.
+    skipped, as ever. Mails that somebody asked for are not held; welcome and silence are.
     """
 
     began_at = models.DateTimeField(default=timezone.now)
@@ -432,16 +432,16 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(Q(lease_until=None) | Q(lease_until__lte=now))
 
     def to_tell(self, now: datetime, *, after: timedelta, again_after: timedelta) -> Self:
-        """Wrong for long enough, and not told lately."""
+        """Wrong for long enough, while the last word was that it is well, or is an old one."""
         return self.free(now).filter(
-            Q(told_at=None) | Q(told_at__lte=now - again_after),
+            Q(is_told=False) | Q(told_at__lte=now - again_after),
             ended_at=None,
             began_at__lte=now - after,
         )
 
-    def to_take_back(self, now: datetime) -> Self:
-        """Told, and well since."""
-        return self.free(now).filter(is_told=True, ended_at__isnull=False)
+    def to_take_back(self, now: datetime, *, after: timedelta) -> Self:
+        """Told, and well for long enough."""
+        return self.free(now).filter(is_told=True, ended_at__lte=now - after)
 
 
 class Alert(models.Model):

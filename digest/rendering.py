@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
-from email.utils import formataddr
 from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
@@ -400,19 +399,12 @@ def remade(digest: Digest, now: datetime) -> Remade:
 
 
 def headers(content: Content) -> dict[str, str]:
-    """RFC 2369 and RFC 8058 (unsubscribing), RFC 2919 (list), Gmail's Feedback-ID."""
-    kind = "first" if content.is_first else "weekly" if content.is_weekly else "daily"
-    found = {
-        "List-Id": _list_id(settings.SITE_NAME, settings.LIST_ID),
-        "Feedback-ID": _feedback_id(content.slot_date, kind, content.language),
-    }
-    ways = [f"<{content.unsubscribe_url}>"] if content.unsubscribe_url else []
-    if ways and settings.UNSUBSCRIBE_MAILTO:
-        ways.append(f"<mailto:{settings.UNSUBSCRIBE_MAILTO}?subject=unsubscribe>")
-    if ways:
-        found["List-Unsubscribe"] = ", ".join(ways)
-        found["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    return found
+    return mail.list_headers(
+        unsubscribe_url=content.unsubscribe_url,
+        kind="first" if content.is_first else "weekly" if content.is_weekly else "daily",
+        day=content.slot_date,
+        language=content.language,
+    )
 
 
 def frame_of(subscriber: Subscriber, *, next_due_at: datetime | None) -> Frame:
@@ -786,18 +778,3 @@ def _calm(title: str) -> str:
     ):
         return f"\u2068{title}\u2069"
     return title
-
-
-@lru_cache(maxsize=8)
-def _list_id(name: str, list_id: str) -> str:
-    return formataddr((_ascii(name), list_id))
-
-
-@lru_cache(maxsize=100)
-def _feedback_id(slot: date, kind: str, language: str) -> str:
-    return f"{slot:%Y%m%d}:{kind}:{language}:paperround"
-
-
-def _ascii(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", one_line(text)).encode("ascii", "ignore").decode()
-    return " ".join(plain.split()) or "Paperround"

@@ -14,9 +14,9 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
 from papers import editions
-from subscribers import mail, signup, topics
+from subscribers import topics
 
-from . import accounts, alerts, assembly, sending, shares
+from . import accounts, alerts, assembly, erasure, letters, sending, shares
 from .beat import Pulse
 from .models import Heartbeat
 
@@ -116,8 +116,8 @@ def prepare(now: datetime, *, assemble: Callable[[datetime], object] | None = No
         sending.sweep,
         sending.skip_late,
         assemble or assembly.assemble_due,
-        mail.send_due,
-        signup.forget_old_addresses,
+        letters.send_due,
+        erasure.forget_old_addresses,
         assembly.thin_old,
         accounts.keep_counts,
         alerts.watch,

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from subscribers import mail
-from subscribers.models import ConsentEvent, Suppression, address_hash
+from subscribers.models import ConsentEvent, Subscriber, Suppression, address_hash
 
 from . import sending
 from .models import DeliveryEvent, Digest
@@ -51,7 +51,7 @@ def receive(sender: Any, event: Any, esp_name: str, **kwargs: Any) -> None:
                 "reject_reason": event.reject_reason or "",
                 "provider_message_id": (event.message_id or "")[:255],
                 "occurred_at": event.timestamp or timezone.now(),
-                "payload": {} if _is_erased(digest) else _payload(event),
+                "payload": _payload(event) if _is_of_a_reader(event, digest) else {},
             },
         )
         if is_new:
@@ -60,9 +60,11 @@ def receive(sender: Any, event: Any, esp_name: str, **kwargs: Any) -> None:
             _suppress(kept, address=event.recipient or "")
 
 
-def _is_erased(digest: Digest | None) -> bool:
-    """The payload names the address, which is to be found nowhere any more."""
-    return digest is not None and digest.subscriber_id is None
+def _is_of_a_reader(event: Any, digest: Digest | None) -> bool:
+    """Else the payload names an address that is to be found nowhere, or nowhere any more."""
+    if digest is not None:
+        return digest.subscriber_id is not None
+    return Subscriber.objects.with_address(event.recipient or "").exists()
 
 
 def _payload(event: Any) -> dict[str, Any]:
@@ -128,11 +130,10 @@ def _suppress(event: DeliveryEvent, *, address: str) -> None:
     if not hashed:
         return
     Suppression.objects.update_or_create(address_hash=hashed, defaults={"reason": reason})
-    if subscriber and subscriber.address_hash == hashed:
+    # Of a digest or of any other mail.
+    for reader in Subscriber.objects.filter(address_hash=hashed):
         ConsentEvent.objects.create(
-            subscriber=subscriber,
-            kind=ConsentEvent.Kind.SUPPRESSED,
-            via=ConsentEvent.Via.PROVIDER,
+            subscriber=reader, kind=ConsentEvent.Kind.SUPPRESSED, via=ConsentEvent.Via.PROVIDER
         )
     log.info(
         "address suppressed",

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from email.utils import formataddr
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +33,7 @@ from django.utils.translation import gettext_lazy as _
 
 from papers.brand import brand
 from papers.models import utc_day
+from papers.texts import one_line
 
 from . import flow, languages, schedule, tokens
 from .models import Subscriber, Suppression, address_hash
@@ -57,7 +60,8 @@ _inliner = css_inline.CSSInliner(
 class ServiceMail:
     """One kind of mail: what it is, where its moments stand on the row, and who may have it.
 
-    is_bulk: nobody asked for it, so a pause and every goodbye stop it as they stop a digest.
+    is_bulk: nobody asked for it, so a pause and every goodbye stop it as they stop a digest; so
+    does a morning with papers, since both of these say that there were none.
     """
 
     kind: str
@@ -117,13 +121,17 @@ def moved(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
 
 
 def goodbye(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
-    """The way back, for a reader who left and asked for it."""
+    """The way back, for a reader who left and asked for it. It ends with the time to return, which
+    began when they left.
+    """
+    until = (subscriber.unsubscribed_at or now) + UNDO_WITHIN
     return _service_mail(
         "goodbye",
         subscriber,
         to=subscriber.email,
         url=return_url(subscriber, now),
         previous=subscriber.goodbye_sent_at,
+        context={"until": schedule.slot_date(until, subscriber.time_zone)},
     )
 
 
@@ -136,20 +144,27 @@ def welcome(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
         url=onboarding_url(subscriber, now),
         previous=subscriber.welcome_sent_at,
         context=_subscribed_context(subscriber, now),
-        headers=list_headers(subscriber, now, kind="welcome"),
+        headers=_headers(subscriber, now, kind="welcome"),
     )
 
 
 def silence(subscriber: Subscriber, now: datetime) -> EmailMultiAlternatives:
-    """Says that nothing was worth sending for a while, and offers to widen."""
+    """Says that nothing was worth sending for a while, and offers to widen; to who has what is
+    popular already, to add a topic.
+    """
+    is_wide = subscriber.likes_popular
     return _service_mail(
         "silence",
         subscriber,
         to=subscriber.email,
-        url=widen_url(subscriber, now),
+        url=add_topic_url(subscriber, now) if is_wide else widen_url(subscriber, now),
         previous=subscriber.silence_sent_at,
-        context=_subscribed_context(subscriber, now) | {"mornings": subscriber.silent_slots},
-        headers=list_headers(subscriber, now, kind="silence"),
+        context={
+            **_subscribed_context(subscriber, now),
+            "mornings": subscriber.silent_slots,
+            "is_wide": is_wide,
+        },
+        headers=_headers(subscriber, now, kind="silence"),
     )
 
 
@@ -224,14 +239,21 @@ SERVICE_MAILS = (
 )
 
 
-def send_due(now: datetime, *, limit: int = 200) -> int:
+def send_due(
+    now: datetime, *, limit: int = 200, is_held: Callable[[], bool] = lambda: False
+) -> int:
     """Sends the service mails that are due, at most `limit` of each kind. Returns how many left.
 
     Stops early when half a lease has passed, so that no claim of its own expires meanwhile, or
     when no transport may take more; the rest is due as before.
+
+    is_held: whether bulk mails wait; asked before each window.
     """
     stop_at = time.monotonic() + settings.LEASE_SECONDS / 2
-    return sum(_send_kind(mail, now, limit=limit, stop_at=stop_at) for mail in SERVICE_MAILS)
+    return sum(
+        _send_kind(mail, now, limit=limit, stop_at=stop_at, is_held=is_held)
+        for mail in SERVICE_MAILS
+    )
 
 
 def compose(
@@ -319,21 +341,44 @@ def widen_url(subscriber: Subscriber, now: datetime) -> str:
     return _url("subscribers:widen", Purpose.MANAGE, subscriber.uuid.hex, now=now)
 
 
+def add_topic_url(subscriber: Subscriber, now: datetime) -> str:
+    return _url("subscribers:add_topic", Purpose.MANAGE, subscriber.uuid.hex, now=now)
+
+
 def onboarding_url(subscriber: Subscriber, now: datetime) -> str:
     return _url("digest:onboarding", Purpose.MANAGE, subscriber.uuid.hex, now=now)
 
 
-def list_headers(subscriber: Subscriber, now: datetime, *, kind: str) -> dict[str, str]:
-    """Of what nobody asked for: RFC 2369 and RFC 8058 (unsubscribing), RFC 2919, Feedback-ID."""
-    ways = [f"<{unsubscribe_url(subscriber, now)}>"]
-    if settings.UNSUBSCRIBE_MAILTO:
-        ways.append(f"<mailto:{settings.UNSUBSCRIBE_MAILTO}?subject=unsubscribe>")
-    return {
-        "List-Id": f"<{settings.LIST_ID}>",
-        "Feedback-ID": f"{utc_day(now):%Y%m%d}:{kind}:{subscriber.language}:paperround",
-        "List-Unsubscribe": ", ".join(ways),
-        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+def list_headers(*, unsubscribe_url: str, kind: str, day: date, language: str) -> dict[str, str]:
+    """Of every bulk mail: RFC 2369 and RFC 8058 (unsubscribing, but for a copy that belongs to
+    nobody: its url is empty), RFC 2919 (list), Gmail's Feedback-ID.
+    """
+    found = {
+        "List-Id": _list_id(settings.SITE_NAME, settings.LIST_ID),
+        "Feedback-ID": _feedback_id(day, kind, language),
     }
+    ways = [f"<{unsubscribe_url}>"] if unsubscribe_url else []
+    if ways and settings.UNSUBSCRIBE_MAILTO:
+        ways.append(f"<mailto:{settings.UNSUBSCRIBE_MAILTO}?subject=unsubscribe>")
+    if ways:
+        found["List-Unsubscribe"] = ", ".join(ways)
+        found["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    return found
+
+
+@lru_cache(maxsize=10)
+def _list_id(name: str, list_id: str) -> str:
+    return formataddr((_ascii(name), list_id))
+
+
+@lru_cache(maxsize=100)
+def _feedback_id(day: date, kind: str, language: str) -> str:
+    return f"{day:%Y%m%d}:{kind}:{language}:paperround"
+
+
+def _ascii(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", one_line(text)).encode("ascii", "ignore").decode()
+    return " ".join(plain.split()) or "Paperround"
 
 
 def veiled(address: str) -> str:
@@ -396,7 +441,6 @@ _VALID_DAYS = {
     "confirm": CONFIRM_LINK_DAYS,
     "address": CONFIRM_LINK_DAYS,
     "moved": MOVED_LINK_DAYS,
-    "goodbye": RETURN_LINK_DAYS,
 }
 
 
@@ -409,10 +453,21 @@ def _subscribed_context(subscriber: Subscriber, now: datetime) -> dict[str, Any]
     }
 
 
-def _send_kind(mail: ServiceMail, now: datetime, *, limit: int, stop_at: float) -> int:
+def _headers(subscriber: Subscriber, now: datetime, *, kind: str) -> dict[str, str]:
+    return list_headers(
+        unsubscribe_url=unsubscribe_url(subscriber, now),
+        kind=kind,
+        day=utc_day(now),
+        language=subscriber.language,
+    )
+
+
+def _send_kind(
+    mail: ServiceMail, now: datetime, *, limit: int, stop_at: float, is_held: Callable[[], bool]
+) -> int:
     results: Counter[Status] = Counter()
     rows = _due(mail, now, limit)
-    while rows and time.monotonic() <= stop_at:
+    while rows and time.monotonic() <= stop_at and not (mail.is_bulk and is_held()):
         way = flow.way_out(now, for_service=True)
         granted = _granted(way, len(rows)) if way else 0
         if way is None or not granted:
@@ -462,6 +517,7 @@ def _claim(mail: ServiceMail, pk: int, due: datetime, now: datetime) -> Subscrib
     allowed = seen.filter(~Exists(barred), state__in=mail.states)
     if mail.is_bulk:
         allowed = allowed.mailable(schedule.slot_date(now, row.time_zone))
+        allowed = allowed.filter(silent_slots__gt=0)
     if allowed.update(**{mail.due_field: lease_until}):
         setattr(row, mail.due_field, lease_until)
         return row

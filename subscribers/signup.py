@@ -138,7 +138,7 @@ def resubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
     with _locked(subscriber):
         if subscriber.state == Subscriber.State.ACTIVE:
             return True
-        if not _may_come_back(subscriber, now):
+        if not may_come_back(subscriber, now):
             return False
         _lift(subscriber.address_hash)
         _write(
@@ -146,32 +146,46 @@ def resubscribe(subscriber: Subscriber, *, now: datetime, via: str) -> bool:
             state=Subscriber.State.ACTIVE,
             unsubscribed_at=None,
             goodbye_due_at=None,
+            silent_slots=0,
             next_due_at=subscriber.due_after(now),
         )
         _note(subscriber, ConsentEvent.Kind.RESUBSCRIBED, now, via=via)
     return True
 
 
+def may_come_back(subscriber: Subscriber, now: datetime) -> bool:
+    """Whether who left may return without confirming anew."""
+    others = Suppression.objects.filter(address_hash=subscriber.address_hash).exclude(
+        reason=Suppression.Reason.UNSUBSCRIBE
+    )
+    return (
+        subscriber.confirmed_at is not None
+        and subscriber.unsubscribed_at is not None
+        and now - subscriber.unsubscribed_at <= UNDO_WITHIN
+        and not others.exists()
+    )
+
+
 def request_goodbye(subscriber: Subscriber, now: datetime) -> bool:
     """Asks for one mail with the way back, on the wish of a reader who has just left.
 
     Once for each leaving, and only while there is a way back: never after a bounce or a complaint.
+    True if it was or is to be sent.
     """
     with _locked(subscriber):
-        is_asked = may_ask_for_goodbye(subscriber, now)
-        if is_asked:
+        if may_ask_for_goodbye(subscriber, now):
             _write(subscriber, goodbye_due_at=now)
+        is_known = subscriber.goodbye_due_at is not None or _has_goodbye(subscriber)
     transaction.on_commit(wake)
-    return is_asked
+    return subscriber.state == Subscriber.State.UNSUBSCRIBED and is_known
 
 
 def may_ask_for_goodbye(subscriber: Subscriber, now: datetime) -> bool:
-    left_at, told_at = subscriber.unsubscribed_at, subscriber.goodbye_sent_at
     return (
         subscriber.state == Subscriber.State.UNSUBSCRIBED
-        and _may_come_back(subscriber, now)
+        and may_come_back(subscriber, now)
         and subscriber.goodbye_due_at is None
-        and (told_at is None or left_at is None or told_at < left_at)
+        and not _has_goodbye(subscriber)
     )
 
 
@@ -311,16 +325,18 @@ def move_back(subscriber: Subscriber, old_email: str, now: datetime) -> bool:
     return True
 
 
-def forget_old_addresses(now: datetime) -> int:
-    """Those that mail can no longer go back to; how many."""
+def forget_old_addresses(now: datetime) -> list[str]:
+    """Those that mail can no longer go back to; which they were."""
     old = Subscriber.objects.filter(moved_at__lte=now - MOVE_BACK_WITHIN).exclude(old_email="")
-    return old.update(old_email="", moved_at=None, moved_due_at=None)
+    found = dict(old.values_list("pk", "old_email"))
+    old.filter(pk__in=found).update(old_email="", moved_at=None, moved_due_at=None)
+    return list(found.values())
 
 
 def widen(subscriber: Subscriber) -> bool:
     """Lets what is popular with everybody into the digest. False where it was in it already."""
     with _locked(subscriber):
-        if subscriber.state != Subscriber.State.ACTIVE or subscriber.likes_popular:
+        if subscriber.likes_popular:
             return False
         _write(subscriber, likes_popular=True, silent_slots=0)
     return True
@@ -447,16 +463,10 @@ def _is_new_slot(subscriber: Subscriber, due: datetime) -> bool:
     return subscriber.last_slot is None or slot > subscriber.last_slot
 
 
-def _may_come_back(subscriber: Subscriber, now: datetime) -> bool:
-    others = Suppression.objects.filter(address_hash=subscriber.address_hash).exclude(
-        reason=Suppression.Reason.UNSUBSCRIBE
-    )
-    return (
-        subscriber.confirmed_at is not None
-        and subscriber.unsubscribed_at is not None
-        and now - subscriber.unsubscribed_at <= UNDO_WITHIN
-        and not others.exists()
-    )
+def _has_goodbye(subscriber: Subscriber) -> bool:
+    """Since they left, which they may do more than once."""
+    left_at, told_at = subscriber.unsubscribed_at, subscriber.goodbye_sent_at
+    return told_at is not None and left_at is not None and told_at >= left_at
 
 
 def _may_move(subscriber: Subscriber, hashed: str) -> bool:
@@ -481,9 +491,12 @@ def _may_move_back(subscriber: Subscriber, hashed: str, now: datetime) -> bool:
 
 
 def _move(subscriber: Subscriber, new_email: str, now: datetime) -> None:
-    # Who moves it twice in a week must not shake off the mailbox that it was taken from.
-    if not subscriber.old_email or _has_passed(
-        MOVE_BACK_WITHIN, since=subscriber.moved_at, now=now
+    # Who moves it twice in a week must not shake off the mailbox that it was taken from. Where it
+    # goes back to that one, the one in between is told.
+    if (
+        not subscriber.old_email
+        or address_hash(subscriber.old_email) == address_hash(new_email)
+        or _has_passed(MOVE_BACK_WITHIN, since=subscriber.moved_at, now=now)
     ):
         _write(subscriber, old_email=subscriber.email)
     _write(subscriber, moved_at=now, moved_due_at=now)

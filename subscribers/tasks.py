@@ -5,12 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from . import mail, topics
-
-
-@shared_task(name="subscribers.send_service_mails")
-def send_service_mails() -> int:
-    return mail.send_due(timezone.now())
+from . import topics
 
 
 @shared_task(name="subscribers.encode_topics")

@@ -194,14 +194,14 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
 def _unsubscribe(request: HttpRequest, subscriber: Subscriber | None, token: str) -> HttpResponse:
     if request.method != "POST":
         return render(request, "subscribers/unsubscribe.html")
+    now = timezone.now()
+    context: dict[str, Any] = {"token": token}
     if subscriber is not None:
-        signup.unsubscribe(subscriber, now=timezone.now(), via=_unsubscribed_via(request))
-    context = {
-        "token": token,
-        "can_undo": subscriber is not None and subscriber.confirmed_at,
-        "can_have_note": subscriber is not None
-        and signup.may_ask_for_goodbye(subscriber, timezone.now()),
-    }
+        signup.unsubscribe(subscriber, now=now, via=_unsubscribed_via(request))
+        context |= {
+            "can_undo": signup.may_come_back(subscriber, now),
+            "can_have_note": signup.may_ask_for_goodbye(subscriber, now),
+        }
     return render(request, "subscribers/unsubscribed.html", context)
 
 
@@ -220,8 +220,10 @@ def undo_unsubscribe(request: HttpRequest, subscriber: Subscriber, token: str) -
 @require_POST
 @reader_page(Purpose.UNSUBSCRIBE)
 def goodbye(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
-    signup.request_goodbye(subscriber, timezone.now())
-    return render(request, "subscribers/goodbye.html")
+    if signup.request_goodbye(subscriber, timezone.now()):
+        return render(request, "subscribers/goodbye.html")
+    is_back = subscriber.state == Subscriber.State.ACTIVE
+    return render(request, "subscribers/undone.html", {"is_back": is_back})
 
 
 @_safe_or_post
@@ -239,6 +241,8 @@ def move_back(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpR
     subject = _subject(Purpose.MOVED_BACK, token)
     old_email = _address_of(Purpose.MOVED_BACK, subject, subscriber) or ""
     context: dict[str, Any] = {"old_email": old_email, "hint": veiled(subscriber.email)}
+    if old_email == subscriber.email:  # taken back already
+        context["is_done"] = True
     if request.method == "POST":
         context["is_done"] = signup.move_back(subscriber, old_email, timezone.now())
     return render(request, "subscribers/move_back.html", context)

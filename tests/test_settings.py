@@ -337,6 +337,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         ({"MAIL_FROM": "Papers, daily <digest@example.org>"}, "MAIL_FROM must look like"),
         ({"LIST_ID": "<digest.example.org>"}, "LIST_ID must look like"),
         ({"UNSUBSCRIBE_MAILTO": "mailto:leave@example.org?a"}, "UNSUBSCRIBE_MAILTO must be"),
+        ({"ALERTS_TO": "ops@example.org, night"}, "ALERTS_TO must be"),
+        ({"ALERTS_TO": "Ops <ops@example.org>"}, "ALERTS_TO must be"),
         ({"SEND_WINDOW": "501"}, "SEND_WINDOW"),
         ({"EMAIL_TIMEOUT": "151"}, "LEASE_SECONDS must be twice"),
         ({"METRICS_TOKEN": "short"}, "METRICS_TOKEN can be guessed"),
@@ -524,6 +526,14 @@ def test_an_endpoint_needs_its_model_s_name_and_nothing_else_reads_it() -> None:
     said = problems_of(**KEYS, SEMANTIC_MODEL_NAME="small", SEMANTIC_API_KEY="s3cret")
     assert [line.partition(" ")[0] for line in said] == ["SEMANTIC_MODEL_NAME", "SEMANTIC_API_KEY"]
     assert "s3cret" not in "".join(said)
+
+
+def test_operators_are_addresses_with_or_without_blanks_and_once_each():
+    told = settings_with(ALERTS_TO="ops@example.org, night@example.org,ops@example.org")
+    assert told["ALERTS_TO"] == ["ops@example.org", "night@example.org"]
+    assert problems_of(ALERTS_TO="ops@example.org,night") == [
+        "ALERTS_TO must be addresses alone, comma separated, as ops@example.org; not 'night'."
+    ]
 
 
 def test_the_first_language_is_the_installations_own():

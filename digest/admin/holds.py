@@ -108,7 +108,7 @@ class HoldAdmin(ReadOnly, LongList, admin.ModelAdmin):
             "said": gettext(
                 "No digest leaves until you release it; what is being handed over this moment "
                 "goes out. Readers still fall due and their digests are made. Confirmations and "
-                "other service mails go on."
+                "other mails that somebody asked for go on."
             ),
         }
         return self._ask(request, form, context)

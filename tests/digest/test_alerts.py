@@ -9,6 +9,7 @@ from django.core import mail as locmem
 
 from digest import alerts
 from digest.health import Check
+from digest.health import checks as health_checks
 from digest.models import Alert, Digest, Slot
 from subscribers import flow
 from subscribers.models import Suppression, address_hash
@@ -66,7 +67,7 @@ def test_it_is_told_when_it_is_over_and_told_once(red):
     alerts.watch(DUE)
     alerts.watch(DUE + 15 * MINUTE)
     red()
-    for minute in range(20, 25):
+    for minute in range(20, 140):
         alerts.watch(DUE + minute * MINUTE)
     assert [each.subject for each in locmem.outbox] == [
         "Paperround needs you: sources",
@@ -81,11 +82,35 @@ def test_a_problem_that_comes_and_goes_is_told_once_a_day(red):
         alerts.watch(DUE + (hour * 60 + 20) * MINUTE)
         red()
         alerts.watch(DUE + (hour * 60 + 40) * MINUTE)
-    assert [each.subject for each in locmem.outbox].count("Paperround needs you: sources") == 1
+    assert [each.subject for each in locmem.outbox] == ["Paperround needs you: sources"]
     red(DRY)
-    alerts.watch(DUE + 2 * DAY)
-    alerts.watch(DUE + 2 * DAY + 15 * MINUTE)
-    assert [each.subject for each in locmem.outbox].count("Paperround needs you: sources") == 2
+    alerts.watch(DUE + DAY + 20 * MINUTE)
+    assert [each.subject for each in locmem.outbox] == ["Paperround needs you: sources"] * 2
+
+
+def test_well_again_is_never_the_last_word_about_what_is_wrong(red):
+    """Told, well for hours and told so, and back within the day."""
+    for began in (0, 180):
+        red(DRY)
+        alerts.watch(DUE + began * MINUTE)
+        alerts.watch(DUE + (began + 15) * MINUTE)
+        red()
+        alerts.watch(DUE + (began + 20) * MINUTE)
+        alerts.watch(DUE + (began + 79) * MINUTE)
+        assert "needs you" in locmem.outbox[-1].subject, "well for less than an hour"
+        alerts.watch(DUE + (began + 80) * MINUTE)
+        assert "well again" in locmem.outbox[-1].subject
+    assert len(locmem.outbox) == 4
+    assert len({each.extra_headers["Message-ID"] for each in locmem.outbox}) == 4
+
+
+def test_what_is_well_for_a_moment_only_goes_on(red):
+    """A transport in trouble is tried every half an hour, and is not at rest just then."""
+    for minute in range(16):
+        red() if minute in (7, 8) else red(DRY)
+        alerts.watch(DUE + minute * MINUTE)
+    assert len(locmem.outbox) == 1
+    assert Alert.objects.get().began_at == DUE
 
 
 def test_two_ticks_send_one_mail(red):
@@ -140,3 +165,10 @@ def test_digests_in_doubt_and_complaints_are_problems(red):
     assert [each.name for each in alerts.problems(DUE)] == ["digests in doubt", "complaints"]
     Slot.objects.update(due=400)
     assert [each.name for each in alerts.problems(DUE)] == ["digests in doubt"]
+
+
+def test_every_problem_comes_with_advice_and_a_page(red):
+    names = [check.name for check in health_checks(DUE)] + ["digests in doubt", "complaints"]
+    log_only = {name for name in names if "the log" in alerts._advice(name)[0]}
+    assert log_only == {"beat", "sending"}, "a hold never fails; without beat nobody looks"
+    assert all(alerts._advice(name)[1].startswith("http") for name in names)

@@ -104,3 +104,25 @@ def test_an_address_is_found_however_a_payload_spells_it(operator, edition):
     erasure.erase(Subscriber.objects.all())
 
     assert DeliveryEvent.objects.get().payload == {}
+
+
+def test_former_and_asked_for_addresses_go_with_their_reader(operator, edition):
+    addresses = {"email": ADA, "old_email": "ada@old.example", "new_email": "ada@new.example"}
+    make_reader(**addresses, moved_at=DUE)
+    for address in addresses.values():
+        event(address)
+
+    erasure.erase(Subscriber.objects.all())
+
+    assert [tables_with(address) for address in addresses.values()] == [set()] * 3
+
+
+def test_an_address_that_mail_left_a_week_ago_is_in_no_table(operator, edition):
+    make_reader(ADA, old_email="ada@old.example", moved_at=DUE)
+    event("ada@old.example")
+    event(ADA)
+
+    assert erasure.forget_old_addresses(DUE + timedelta(days=7)) == 1
+
+    assert tables_with("ada@old.example") == set()
+    assert tables_with(ADA) == {"digest_deliveryevent", "subscribers_subscriber"}

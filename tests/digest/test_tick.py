@@ -17,12 +17,12 @@ from django.core.management import CommandError, call_command
 from kombu.exceptions import OperationalError as BrokerError
 
 from config import celery
-from digest import assembly, sending, shares, tasks
+from digest import assembly, letters, sending, shares, tasks
 from digest.management.commands import tick as tick_command
 from digest.models import Digest, Heartbeat
 from papers import editions, fetching
 from papers.models import Edition, Fetch
-from subscribers import mail, topics
+from subscribers import topics
 from subscribers.models import Subscriber
 from subscribers.transports import Receipt, Status
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader, make_readers
@@ -144,7 +144,7 @@ def test_the_steps_come_in_the_order_of_the_flow(db, monkeypatch):
         (topics, "link_seed_papers"),
         (sending, "sweep"),
         (assembly, "assemble_due"),
-        (mail, "send_due"),
+        (letters, "send_due"),
         (assembly, "thin_old"),
     ]
     for module, name in steps:

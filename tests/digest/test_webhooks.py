@@ -301,3 +301,19 @@ def test_a_provider_that_knows_the_secret_is_heard_and_nobody_else(sent, client,
 
 def test_without_a_secret_there_is_nobody_to_report_to(sent, client):
     assert report_a_bounce(client, sent, user="post:office") == 404
+
+
+def test_a_complaint_about_a_mail_that_is_no_digest_is_in_the_readers_history(reader):
+    say("complained", message_id=f"<silence.{reader.uuid.hex}.0@paperround.test>")
+    assert Suppression.objects.get().reason == "complaint"
+    (event,) = reader.consent_events.all()
+    assert (event.kind, event.via) == (ConsentEvent.Kind.SUPPRESSED, ConsentEvent.Via.PROVIDER)
+
+
+def test_a_late_word_about_a_mail_to_somebody_who_is_gone_keeps_no_address(reader):
+    payload = {"Email": "ada@example.org"}
+    say("delivered", event_id="before", esp_event=payload)
+    Subscriber.objects.all().delete()
+    say("bounced", event_id="after", esp_event=payload)
+    kept = DeliveryEvent.objects.values_list("event_id", "payload")
+    assert dict(kept) == {"before": payload, "after": {}}

@@ -105,6 +105,7 @@ def test_a_move_is_taken_back_by_a_post_and_not_by_a_visit(moved, clock, client)
         assert "come here again" in page
     moved.refresh_from_db()
     assert (moved.email, moved.old_email, moved.moved_at) == ("ada@example.org", "", None)
+    assert "<form" not in client.get(door).content.decode(), "there is nothing left to press"
 
 
 def test_moving_on_does_not_shake_off_the_first_mailbox(moved, now):
@@ -118,8 +119,8 @@ def test_moving_on_does_not_shake_off_the_first_mailbox(moved, now):
 def test_a_move_stands_after_a_week_and_the_old_address_is_forgotten(moved, now):
     late = now + timedelta(days=7)
     assert not signup.move_back(moved, "ada@example.org", late)
-    assert signup.forget_old_addresses(late - timedelta(seconds=1)) == 0
-    assert signup.forget_old_addresses(late) == 1
+    assert signup.forget_old_addresses(late - timedelta(seconds=1)) == []
+    assert signup.forget_old_addresses(late) == ["ada@example.org"]
     moved.refresh_from_db()
     assert (moved.old_email, moved.moved_at) == ("", None)
 
@@ -136,6 +137,16 @@ def test_an_old_address_that_signed_up_anew_is_another_readers(moved, now):
         email="ada@example.org", address_hash=address_hash("ada@example.org"), confirmed_at=now
     )
     assert not signup.move_back(moved, "ada@example.org", now)
+
+
+def test_moving_back_the_usual_way_tells_the_mailbox_in_between(moved, now):
+    """Not the one that it goes to, which would be told that its papers have moved to itself."""
+    later = now + timedelta(hours=2)
+    signup.request_address_change(moved, "Ada@Example.org", later)
+    assert signup.change_address(moved, "Ada@Example.org", later)
+    mail.send_due(later)
+    to = [message.to for message in locmem.outbox if "another address" in message.subject]
+    assert to == [["mallory@new.example"]]
 
 
 # -- goodbye -------------------------------------------------------------------------------
@@ -159,6 +170,17 @@ def test_a_goodbye_comes_once_and_on_a_wish(left, clock, client):
     assert "Mail me a note" not in client.post(door).content.decode()
 
 
+def test_a_late_goodbye_says_until_when_the_way_back_is_open(left, now, client, monkeypatch):
+    """The time to return began when they left, and not when they asked for the note."""
+    late, last = now + timedelta(days=29), now + timedelta(days=30)
+    assert signup.request_goodbye(left, late)
+    mail.send_due(late)
+    (message,) = locmem.outbox
+    assert "works until 23 December." in " ".join(message.body.split())
+    for moment, is_back in ((last + timedelta(seconds=1), False), (last, True)):
+        assert signup.resubscribe(left, now=moment, via=PAGE) is is_back
+
+
 def test_the_way_back_is_a_post(left, clock, client):
     door = path(mail.return_url(left, clock))
     assert client.get(door).status_code == 200
@@ -175,6 +197,27 @@ def test_no_goodbye_to_an_address_that_is_barred(left, now, reason):
     assert not signup.request_goodbye(left, now)
 
 
+@pytest.mark.parametrize("end", ["late", "bounced", "back"])
+def test_no_note_and_no_undoing_is_promised_that_cannot_be(left, clock, client, end):
+    door = path(mail.unsubscribe_url(left, clock))
+    if end == "late":
+        Subscriber.objects.update(unsubscribed_at=clock - timedelta(days=31))
+    elif end == "bounced":
+        Suppression.objects.update(reason="bounce")
+    else:
+        assert signup.resubscribe(left, now=clock, via=PAGE)
+    assert "on its way" not in client.post(f"{door}note/").content.decode()
+    assert mail.send_due(clock) == 0
+    if end != "back":
+        assert "<form" not in client.post(door).content.decode()
+
+
+def test_mornings_away_and_before_are_no_silence(left, now):
+    Subscriber.objects.update(silent_slots=6)
+    assert signup.resubscribe(left, now=now + timedelta(days=20), via=PAGE)
+    assert left.silent_slots == 0
+
+
 def test_who_came_back_meanwhile_gets_no_goodbye(left, now):
     assert signup.request_goodbye(left, now)
     assert signup.resubscribe(left, now=now, via=PAGE)
@@ -186,19 +229,21 @@ def test_who_came_back_meanwhile_gets_no_goodbye(left, now):
 
 @pytest.mark.parametrize("kind", ["welcome", "silence"])
 def test_what_nobody_asked_for_can_be_unsubscribed_from_with_one_click(ada, now, kind):
-    Subscriber.objects.update(**{f"{kind}_due_at": now})
+    Subscriber.objects.update(**{f"{kind}_due_at": now}, silent_slots=1)
     assert mail.send_due(now) == 1
     headers = locmem.outbox[0].message()
     for name in ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Feedback-ID"):
         assert len(headers.get_all(name)) == 1
     assert mail.unsubscribe_url(ada, now) in headers["List-Unsubscribe"]
+    assert headers["List-Id"] == f"Paperround <{settings.LIST_ID}>", "as on a digest"
     assert mail.unsubscribe_url(ada, now) in locmem.outbox[0].body
 
 
 @pytest.mark.parametrize("kind", ["welcome", "silence"])
 def test_a_pause_strikes_it_off(ada, now, kind):
     Subscriber.objects.update(
-        **{f"{kind}_due_at": now, "paused_until": (now + timedelta(days=9)).date()}
+        **{f"{kind}_due_at": now, "paused_until": (now + timedelta(days=9)).date()},
+        silent_slots=1,
     )
     assert mail.send_due(now) == 0
     ada.refresh_from_db()
@@ -206,7 +251,7 @@ def test_a_pause_strikes_it_off(ada, now, kind):
 
 
 def test_leaving_strikes_off_what_was_due(ada, now):
-    Subscriber.objects.update(welcome_due_at=now, silence_due_at=now)
+    Subscriber.objects.update(welcome_due_at=now, silence_due_at=now, silent_slots=1)
     signup.unsubscribe(ada, now=now, via=PAGE)
     assert mail.send_due(now) == 0
 
@@ -220,3 +265,68 @@ def test_widening_is_a_post_and_lets_in_what_is_popular(ada, clock, client):
     assert "has a place in your mails" in client.post(door).content.decode()
     ada.refresh_from_db()
     assert (ada.likes_popular, ada.silent_slots) == (True, 0)
+
+
+def test_widening_is_offered_to_who_has_not_widened(ada, clock, client):
+    """Who has what is popular already can do more by adding a topic, and comes to that page."""
+    ada.silent_slots = 5
+    for likes, door, says in (
+        (False, mail.widen_url(ada, clock), "Widen what I get"),
+        (True, mail.add_topic_url(ada, clock), "Add a topic"),
+    ):
+        ada.likes_popular = likes
+        message = mail.silence(ada, clock)
+        assert f"{says}:\n{door}\n" in message.body
+        assert f'href="{door}"' in html_of(message)
+        assert client.get(path(door)).status_code == 200
+
+
+def test_widening_is_a_preference_and_needs_no_subscription(left, clock, client):
+    Subscriber.objects.update(likes_popular=False)
+    page = client.post(path(mail.widen_url(left, clock))).content.decode()
+    assert "has a place in your mails" in page
+
+
+# -- every link of every letter ------------------------------------------------------------
+
+STATES = {
+    "confirm": {"state": "pending", "confirmed_at": None, "next_due_at": None},
+    "address": {"new_email": "ada@new.example"},
+    "moved": {"old_email": "ada@old.example"},
+    "goodbye": {"state": "unsubscribed", "next_due_at": None},
+}
+TABLES = [Subscriber, ConsentEvent, Suppression]
+LETTERS = {letter.kind: letter for letter in mail.SERVICE_MAILS}
+
+
+def rows() -> list[list[tuple]]:
+    return [list(model.objects.order_by("pk").values_list()) for model in TABLES]
+
+
+@pytest.fixture(params=LETTERS)
+def doors(request, ada, clock) -> list[str]:
+    """The links of a letter that open with a key."""
+    moments = {"moved_at": clock, "unsubscribed_at": clock}
+    Subscriber.objects.update(**moments | STATES.get(request.param, {}))
+    ada.refresh_from_db()
+    message = LETTERS[request.param].compose(ada, clock)
+    found = re.findall(rf"{settings.SITE_URL}(/\S*/[-\w]{{50,}}/\S*?)[\"\s]", html_of(message))
+    assert found
+    return sorted(set(found))
+
+
+def test_scanners_may_open_every_link_as_often_as_they_like(doors, client):
+    before = rows()
+    for door in doors * 10:
+        assert client.get(door).status_code == 200
+        assert client.head(door).status_code == 200
+    assert rows() == before
+    assert not locmem.outbox
+
+
+def test_a_second_post_changes_nothing(doors, client):
+    for door in doors:
+        answers = []
+        for _twice in range(2):
+            answers.append((client.post(door).status_code, rows()))
+        assert answers[0] == answers[1], door

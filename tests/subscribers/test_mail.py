@@ -275,7 +275,7 @@ def test_a_mail_is_seven_bit_and_its_list_headers_are_not_folded():
     url = f"https://papers.example.org/unsubscribe/{'x' * 90}/"
     made = mail.compose(
         "link",
-        {"url": url, "name": "Zoë"},
+        {"url": url, "name": "Zoë", "valid_days": 30},
         to="ada@example.org",
         message_id="<1@papers.example.org>",
         headers={"List-Unsubscribe": f"<{url}>"},
