@@ -30,7 +30,7 @@ from tests import sample
 from tests.browser_form import filled_in
 from tests.factories import make_edition, make_paper
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pure]
 
 NOW = BREAKFAST
 # In letters of their own, what papers and readers say is told from what we do.

@@ -35,7 +35,7 @@ from subscribers.transports.ready import ReadyMail
 from tests import sample
 from tests.factories import DUE, make_paper, make_reader
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pure]
 
 HOSTILE = [
     "", " ", ".", "..", ".hidden\n.too", "word " * 30, "W" * 400,

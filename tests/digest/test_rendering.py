@@ -25,7 +25,7 @@ from papers.models import Paper
 from subscribers.models import Subscriber
 from tests import sample
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pure]
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 KEYS = ["read", "manage", "unsubscribe"]
