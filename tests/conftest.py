@@ -12,6 +12,12 @@ from django.core.cache import cache
 from config import logs
 
 PROJECT = Path(__file__).resolve().parent.parent
+# What the longest of those that start processes take, about.
+SECONDS = {
+    "test_outage": 200, "test_backup": 130, "test_crash": 100, "test_browser": 100, "test_up": 100,
+    "test_shipment": 80, "test_pace": 80, "test_services": 75, "test_benchmarks": 55,
+    "test_eyes": 50,
+}  # fmt: skip
 
 # Found when asked for, not collected anew by every test client.
 settings.WHITENOISE_AUTOREFRESH = True
@@ -28,7 +34,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for real processes begins first and on all workers, so that the others run
+    """What waits for real processes begins first, on every second worker, so that the others run
     meanwhile. pytest-xdist gives each worker a run of tests of its own, which it begins with.
     """
     waiting = [item for item in items if item.get_closest_marker("processes")]
@@ -44,17 +50,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _dealt(waiting: list[pytest.Item], workers: int) -> list[list[pytest.Item]]:
-    """A module stays together, for it may share a browser; the longest has a hand of its own."""
+    """A module stays together, for it may share a browser. More hands than half of the workers
+    would start so many processes at once that they time out.
+    """
     modules: dict[str, list[pytest.Item]] = {}
     for item in waiting:
-        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+        modules.setdefault(Path(item.nodeid.partition("::")[0]).stem, []).append(item)
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    weights = [0] * workers
-    longest = "tests/test_outage.py"
-    for name in sorted(modules, key=lambda name: (name != longest, -len(modules[name]), name)):
-        lightest = weights.index(min(weights))
+    dealt_to = range(0, workers, 2)
+    loads = dict.fromkeys(dealt_to, 0)
+    for name in sorted(modules, key=lambda name: (-SECONDS.get(name, 10), name)):
+        lightest = min(dealt_to, key=lambda number: loads[number])
         hands[lightest] += modules[name]
-        weights[lightest] += len(waiting) if name == longest else len(modules[name])
+        loads[lightest] += SECONDS.get(name, 10)
     return hands
 
 

@@ -534,7 +534,7 @@ def test_the_page_asks_the_same_number_of_questions_however_many_readers_there_a
 ):
     make_slot(MONDAY, sent=30, skipped=10)
     make_slot(SUNDAY, sent=30, failed=3)
-    with django_assert_max_num_queries(50):
+    with django_assert_max_num_queries(52):
         home(operator)
     with django_assert_max_num_queries(8):
         home(operator)
