@@ -12,12 +12,6 @@ from django.core.cache import cache
 from config import logs
 
 PROJECT = Path(__file__).resolve().parent.parent
-# What the longest of those that start processes take, about.
-SECONDS = {
-    "test_outage": 200, "test_backup": 130, "test_crash": 100, "test_browser": 100, "test_up": 100,
-    "test_shipment": 80, "test_pace": 80, "test_services": 75, "test_benchmarks": 55,
-    "test_eyes": 50,
-}  # fmt: skip
 
 # Found when asked for, not collected anew by every test client.
 settings.WHITENOISE_AUTOREFRESH = True
@@ -34,36 +28,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for real processes begins first, on every second worker, so that the others run
-    meanwhile. pytest-xdist gives each worker a run of tests of its own, which it begins with.
-    """
-    waiting = [item for item in items if item.get_closest_marker("processes")]
-    others = [item for item in items if not item.get_closest_marker("processes")]
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = []
-    for number, first in enumerate(_dealt(waiting, workers)):
-        size = (len(waiting) + len(others) - len(items)) // (workers - number)
-        kept = max(0, size - len(first))
-        items += first + others[:kept]
-        del others[:kept]
-    items += others
+    """What waits for real processes begins first, so that the others run meanwhile."""
+    items.sort(key=_begins_at)
 
 
-def _dealt(waiting: list[pytest.Item], workers: int) -> list[list[pytest.Item]]:
-    """A module stays together, for it may share a browser. More hands than half of the workers
-    would start so many processes at once that they time out.
-    """
-    modules: dict[str, list[pytest.Item]] = {}
-    for item in waiting:
-        modules.setdefault(Path(item.nodeid.partition("::")[0]).stem, []).append(item)
-    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    dealt_to = range(0, workers, 2)
-    loads = dict.fromkeys(dealt_to, 0)
-    for name in sorted(modules, key=lambda name: (-SECONDS.get(name, 10), name)):
-        lightest = min(dealt_to, key=lambda number: loads[number])
-        hands[lightest] += modules[name]
-        loads[lightest] += SECONDS.get(name, 10)
-    return hands
+def _begins_at(item: pytest.Item) -> int:
+    is_longest = "test_outage" in item.nodeid
+    return 0 if is_longest else 1 if item.get_closest_marker("processes") else 2
 
 
 @pytest.fixture(scope="session")
