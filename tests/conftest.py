@@ -28,13 +28,34 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for real processes begins first, so that the others run meanwhile."""
-    items.sort(key=_begins_at)
+    """What waits for real processes begins first and on all workers, so that the others run
+    meanwhile. pytest-xdist gives each worker a run of tests of its own, which it begins with.
+    """
+    waiting = [item for item in items if item.get_closest_marker("processes")]
+    others = [item for item in items if not item.get_closest_marker("processes")]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = []
+    for number, first in enumerate(_dealt(waiting, workers)):
+        size = (len(waiting) + len(others) - len(items)) // (workers - number)
+        kept = max(0, size - len(first))
+        items += first + others[:kept]
+        del others[:kept]
+    items += others
 
 
-def _begins_at(item: pytest.Item) -> int:
-    is_longest = "test_outage" in item.nodeid
-    return 0 if is_longest else 1 if item.get_closest_marker("processes") else 2
+def _dealt(waiting: list[pytest.Item], workers: int) -> list[list[pytest.Item]]:
+    """A module stays together, for it may share a browser; the longest has a hand of its own."""
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in waiting:
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    weights = [0] * workers
+    longest = "tests/test_outage.py"
+    for name in sorted(modules, key=lambda name: (name != longest, -len(modules[name]), name)):
+        lightest = weights.index(min(weights))
+        hands[lightest] += modules[name]
+        weights[lightest] += len(waiting) if name == longest else len(modules[name])
+    return hands
 
 
 @pytest.fixture(scope="session")
