@@ -379,6 +379,24 @@ def test_numbers_are_grouped_as_the_language_does(papers):
         assert stars in asked_in(code).get(address).content.decode()
 
 
+def test_a_web_view_tells_numbers_as_its_mail_does(ada, digest):
+    digest.items[7]["reason"]["upvotes"] = 1204
+    digest.save()
+    message = mails_of(ada, digest)[0]
+    address = f"/read/{link(Purpose.READ, digest.uuid.hex)}/"
+    page = asked_in("de").get(address).content.decode()
+    for said in (page, str(message.alternatives[0][0])):
+        assert "1.205 Stimmen" in said
+        assert "Bei allen beliebt: 1.204 Stimmen" in said
+        assert "1204" not in said
+    assert "Bei allen beliebt: 1.204 Stimmen" in " ".join(str(message.body).split())
+
+
+def test_nothing_stands_between_names_and_the_dot_after_them(papers):
+    page = asked_in("de").get(f"/{DAY}/").content.decode()
+    assert "</bdi> und 2 weitere</span>" in page
+
+
 def test_several_days_are_joined_by_a_word(ada):
     ada.cadence, ada.days = "chosen", [4, 0, 2]
     frame = rendering.frame_of(ada, next_due_at=None)
