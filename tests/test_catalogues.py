@@ -87,7 +87,7 @@ def test_translations_end_and_quote_as_the_text_does(language):
 
 def test_a_text_in_a_template_is_found_with_its_context_and_its_plural(texts):
     assert texts.get("Save", context="a paper") is not None
-    assert texts.get("%(upvotes)s upvote").id == ("%(upvotes)s upvote", "%(upvotes)s upvotes")
+    assert texts.get("%(shown)s upvote").id == ("%(shown)s upvote", "%(shown)s upvotes")
     assert texts.get("before the last weekday of several") is None
 
 
