@@ -124,7 +124,8 @@ def test_processes_keep_the_rate_together(database: str) -> None:
     (began, together), (ended, _last) = done.grants[0], done.grants[-1]
     # The first ones' moments were before they left together.
     per_second = (done.mails - together) / (ended - began)
-    assert PER_SECOND * 0.9 <= per_second <= PER_SECOND * 1.02
+    assert per_second >= PER_SECOND * 0.9
+    # At every moment and at the last. A busy machine notes some up to 50 ms after they left.
     for moment, left in running_sums(done):
         assert left - together <= PER_SECOND * 1.02 * (moment - began) + 0.05 * PER_SECOND
 
