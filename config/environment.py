@@ -53,6 +53,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "PORT": (1, 65535),
     "DATABASE_CONN_MAX_AGE": (0, 86_400),
     "EMAIL_TIMEOUT": (1, 600),
+    "SMTP_CONNECTIONS": (1, 50),
     "MAIL_PER_SECOND": (0, 100_000),
     "MAIL_PER_DAY": (0, 100_000_000),
     "MAIL_WARMUP_FIRST_DAY": (1, 1_000_000),

@@ -249,6 +249,8 @@ ANYMAIL = {
     if key.startswith("ANYMAIL_")
 }
 EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=30)
+# Of one process to one mail server, at a time.
+SMTP_CONNECTIONS = env.int("SMTP_CONNECTIONS", default=2)
 
 # The second transport, as EMAIL_* settings of its own; empty where there is none.
 FALLBACK_EMAIL: dict[str, Any] = env.smtp_server("FALLBACK_EMAIL_URL")

@@ -3,18 +3,20 @@
 A message whose body the server has begun to take may have been delivered, whatever happened
 after; before that it cannot have been. All else follows from this line (RFC 5321, 4.2.5). A
 server that pipelines is asked about the next message in the same breath as it gets the body of
-this one: the next one's body has not begun by that.
+this one: the next one's body has not begun by that. While it thinks about one message, the next
+is on its way over another connection (SMTP_CONNECTIONS), each of which has one message at a time.
 """
 
 from __future__ import annotations
 
 import re
 import smtplib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parseaddr
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import cycle, islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,9 +25,20 @@ from django.core.mail import EmailMessage
 from django.core.mail.message import sanitize_address
 
 from . import Receipt, Status
+from .ready import ReadyMail
 from .smtp_connection import CLOSING, Connection, Letter, Refusal, Reply, Server, kept
-from .window import COMPOSING_ERRORS, Attempt, collect, composed, own_message_id, unsendable
+from .window import (
+    COMPOSING_ERRORS,
+    Attempt,
+    Course,
+    composed,
+    own_message_id,
+    receipts,
+    unsendable,
+)
 
+# Of so many letters a line of their own is worth it.
+LETTERS_A_LINE = 4
 TOO_LARGE = 552
 NEEDS_LOGIN = (530, 534, 535, 538)
 
@@ -53,20 +66,23 @@ class SmtpTransport:
         return cls(server=Server.of(config, setting=setting), name=name)
 
     def send(self, messages: Sequence[EmailMessage]) -> list[Receipt]:
-        letters = map(_letter, messages)
-        with _Line(self._server) as line:
-            return collect(
-                messages,
-                (line.send(letter, then) for letter, then in pairwise(chain(letters, [None]))),
-            )
+        course = Course()
+        most = min(settings.SMTP_CONNECTIONS, len(messages) // LETTERS_A_LINE)
+        with _Lines(self._server, most=most) as lines:
+            letters = map(_letter, messages)
+            attempts = [course.heard(tried) for tried in lines.attempts(letters, course)]
+        return receipts(messages, attempts, course)
 
 
-class _Line:
-    """What one window is sent by: a connection, taken when needed and again when it was lost."""
+class _Lines:
+    """What one window is sent by: one line; up to `most` where the server is known to be there."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._connection: Connection | None = None
+    def __init__(self, server: Server, *, most: int) -> None:
+        self._lines = [_Line(server, kept.take(server))]
+        while self._lines[-1].is_open and len(self._lines) < most:
+            if (another := kept.another(server)) is None:
+                break
+            self._lines.append(_Line(server, another))
 
     def __enter__(self) -> Self:
         return self
@@ -77,44 +93,111 @@ class _Line:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._drop()
-        elif self._connection is not None:
-            kept.give(self._connection)
+        for line in self._lines:
+            line.end(in_peace=error is None)
 
-    def send(self, letter: Letter | Attempt | None, then: Letter | Attempt | None) -> Attempt:
-        """then: the next one, which may be asked about on the way."""
-        assert letter is not None
+    def attempts(self, letters: Iterator[Letter | Attempt], course: Course) -> Iterator[Attempt]:
+        """One a letter, in their order, until the course ends and what is under way is answered.
+
+        Each line is asked about its next letter as it gets this one's body, so letters are put
+        together a round before their turn, while the server reads.
+        """
+        coming = deque(islice(letters, len(self._lines)))
+        for line, letter in zip(self._lines, coming, strict=False):
+            line.ask_ahead(letter)
+        under_way: deque[_Line] = deque()
+        for line in cycle(self._lines):
+            if len(under_way) == len(self._lines):
+                yield under_way.popleft().finish()
+            if not coming or not course.goes_on:
+                break
+            letter = coming.popleft()
+            following = next(letters, None)
+            if following is not None:
+                coming.append(following)
+            line.begin(letter, following)
+            under_way.append(line)
+        for line in under_way:
+            yield line.finish()
+
+
+class _Line:
+    """One letter at a time: `begin`, then `finish`. A connection, taken when needed and again
+    when it was lost.
+    """
+
+    def __init__(self, server: Server, connection: Connection | None = None) -> None:
+        self._server = server
+        self._connection = connection
+        self._letter: Letter | None = None
+        self._decided: Attempt | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None
+
+    def ask_ahead(self, letter: Letter | Attempt) -> None:
+        """About the first letter; so all lines' answers are on their way at the same time."""
+        if self._connection is not None and isinstance(letter, Letter):
+            self._connection.ask_ahead(letter)
+
+    def begin(self, letter: Letter | Attempt, then: Letter | Attempt | None) -> None:
+        """As far as to the last byte of its body. then: the next one on this line, which may be
+        asked about on the way.
+        """
         if isinstance(letter, Attempt):
-            return letter
+            self._decided = letter
+            return
+        self._letter = letter
         following = then if isinstance(then, Letter) else None
-        attempt, is_stale = self._attempt(letter, following)
+        self._decided, is_stale = self._begun(letter, following)
         if is_stale:
             # It was closed after the message before: idle, or full. That is no error of this one.
-            attempt, _is_stale = self._attempt(letter, following, anew=True)
+            self._drop()
+            self._decided, _is_stale = self._begun(letter, following)
+
+    def finish(self) -> Attempt:
+        attempt = self._decided or self._answered()
+        is_lost = self._connection is not None and self._connection.is_lost
+        if attempt.is_broken or attempt.ends_window or is_lost:
+            self._drop()
         return attempt
 
-    def _attempt(
-        self, letter: Letter, following: Letter | None, *, anew: bool = False
-    ) -> tuple[Attempt, bool]:
-        """And whether that was only a used connection's end, with nothing begun."""
+    def end(self, *, in_peace: bool) -> None:
+        """Gives the connection back, where nothing is open on it."""
+        if self._connection is not None and in_peace and self._connection.is_between_mails:
+            kept.give(self._connection)
+        else:
+            self._drop()
+
+    def _begun(self, letter: Letter, following: Letter | None) -> tuple[Attempt | None, bool]:
+        """What is decided before there is an answer to the body; and whether that was only a used
+        connection's end, with nothing begun.
+        """
         try:
-            connection = self._open(anew=anew)
+            connection = self._open()
         except (OSError, ValueError) as error:
             return _not_connected(_words(error), letter, self._server), False
         was_used = connection.letters > 0
-        attempt, body_started = _exchange(connection, letter, following)
-        if attempt.is_broken or attempt.ends_window or connection.is_lost:
-            self._drop()
-        return attempt, was_used and attempt.is_broken and not body_started
+        attempt, body_started = _begun(connection, letter, following)
+        is_broken = attempt is not None and attempt.is_broken
+        return attempt, was_used and is_broken and not body_started
 
-    def _open(self, *, anew: bool) -> Connection:
+    def _answered(self) -> Attempt:
+        letter, connection = self._letter, self._connection
+        assert letter is not None and connection is not None, "it was begun"
+        try:
+            reply = connection.answer()
+        except OSError as error:  # every SMTPException is one
+            return _lost(error, letter, body_started=True)
+        return _answered(reply, letter, connection.server, body_started=True)
+
+    def _open(self) -> Connection:
         if self._connection is not None and self._connection.is_full:
             self._connection.quit()
             self._connection = None
         if self._connection is None:
-            known = None if anew else kept.take(self._server)
-            self._connection = known or Connection.open(self._server)
+            self._connection = Connection.open(self._server)
         return self._connection
 
     def _drop(self) -> None:
@@ -123,10 +206,12 @@ class _Line:
             self._connection = None
 
 
-def _exchange(
+def _begun(
     connection: Connection, letter: Letter, following: Letter | None
-) -> tuple[Attempt, bool]:
-    """One letter over one connection, and whether its body was begun."""
+) -> tuple[Attempt | None, bool]:
+    """One letter over one connection, up to its body's last byte: what became of it, if that is
+    known by then, and whether its body was begun.
+    """
     if not connection.takes(letter):
         text = "the mail server takes no such address (it does not offer SMTPUTF8)"
         return Attempt(Receipt(Status.FAILED, letter.message_id, text)), False
@@ -138,6 +223,8 @@ def _exchange(
         reply = connection.hand_over(letter, following)
     except OSError as error:  # every SMTPException is one
         return _lost(error, letter, body_started=body_started), body_started
+    if reply is None:
+        return None, True
     return _answered(reply, letter, connection.server, body_started=True), True
 
 
@@ -155,7 +242,8 @@ def _letter(message: EmailMessage) -> Letter | Attempt:
         content, message_id = composed(message)
     except COMPOSING_ERRORS as error:
         return unsendable(message, error)
-    return Letter(sender, recipient, content, message_id)
+    is_dotless = isinstance(message, ReadyMail)  # by its pieces
+    return Letter(sender, recipient, content, message_id, is_dotless)
 
 
 def _envelope(address: str) -> str:

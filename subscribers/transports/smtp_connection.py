@@ -31,7 +31,11 @@ CLOSING = 421
 # What many servers allow: after it a new connection is made, before the server asks for one.
 MAILS_PER_CONNECTION = 100
 IDLE_SECONDS = 20.0
+# After a server has refused one connection more, for how long it is called by those there are.
+ALONE_SECONDS = 600.0
 TIMEOUT_SECONDS = 30.0
+# For an answer whose time was over before it was looked for.
+LAST_LOOK_SECONDS = 0.1
 # A server that does not even answer a farewell is not waited for any longer.
 QUIT_SECONDS = 2.0
 MOST_OF_A_LINE = 512  # RFC 5321, 4.5.3.1.5
@@ -91,13 +95,14 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A mail ready to be handed over. sender, recipient: bare addresses, without line breaks.
-    content: the whole message, CRLF, not dot-stuffed.
+    content: the whole message, CRLF, not dot-stuffed. is_dotless: no line of it begins with a dot.
     """
 
     sender: str
     recipient: str
     content: bytes
     message_id: str
+    is_dotless: bool = False
 
     @property
     def needs_utf8(self) -> bool:
@@ -119,7 +124,8 @@ class Refusal:
 
 
 class Connection:
-    """Logged in and ready for letters: `ask` for each, then `hand_over` where nothing is refused.
+    """Logged in and ready for letters: `ask` for each, then, where nothing is refused, `hand_over`
+    and `answer`.
 
     Every reply to what came before has been read when a body starts, so that an answer which
     comes after that is the body's.
@@ -136,6 +142,7 @@ class Connection:
         self._gone_ahead: Letter | None = None
         self._must_reset = False
         self._written = 0
+        self._handed_over_at = 0.0
 
     @classmethod
     def open(cls, server: Server) -> Self:
@@ -153,6 +160,11 @@ class Connection:
     @property
     def is_full(self) -> bool:
         return self.letters >= MAILS_PER_CONNECTION
+
+    @property
+    def is_between_mails(self) -> bool:
+        """Nothing has been asked about a letter that is still to come."""
+        return self._gone_ahead is None
 
     def takes(self, letter: Letter) -> bool:
         """False for an address outside ASCII at a server without SMTPUTF8 (RFC 6531)."""
@@ -172,6 +184,15 @@ class Connection:
             return False
         finally:
             sock.settimeout(self.server.timeout_seconds)
+
+    def ask_ahead(self, letter: Letter) -> None:
+        """Says now what `ask` would, where the server pipelines; `ask` then hears the answers, and
+        is the one to notice that the connection was lost.
+        """
+        if self._may_go_ahead(letter) and not self._must_reset:
+            self._gone_ahead = letter
+            with suppress(OSError):
+                self._write(b"".join(line for _verb, line in self._commands(letter)))
 
     def ask(self, letter: Letter) -> Refusal | None:
         """Whether the server wants the letter; None: it waits for the body, and hand_over() must
@@ -195,12 +216,13 @@ class Connection:
         self._must_reset = refusal is not None
         return refusal
 
-    def hand_over(self, letter: Letter, following: Letter | None) -> Reply:
-        """The answer to the body. Raises OSError where none came, after which it may have been
-        taken. What there is to ask about the following letter goes along (RFC 2920, 3.1).
+    def hand_over(self, letter: Letter, following: Letter | None) -> Reply | None:
+        """Writes the body, and what there is to ask about the following letter (RFC 2920, 3.1).
+        None: `answer` waits for what the server says; a reply: it said so before all was written.
+        Raises OSError where the connection was lost, after which the letter may have been taken.
         """
         end = b".\r\n" if letter.content.endswith(b"\r\n") else b"\r\n.\r\n"
-        body = _stuffed(letter.content)
+        body = letter.content if letter.is_dotless else _stuffed(letter.content)
         self._gone_ahead = following if self._may_go_ahead(following) else None
         commands = self._commands(self._gone_ahead) if self._gone_ahead else ()
         try:
@@ -212,7 +234,20 @@ class Connection:
                 self.is_lost = True
                 return reply
             raise
-        return self._reply()
+        self._handed_over_at = time.monotonic()
+        return None
+
+    def answer(self) -> Reply:
+        """To the body; the server has had its time since that was written, whatever was done
+        meanwhile. Raises OSError where none came, after which the letter may have been taken.
+        """
+        sock, most = self._smtp.sock, self.server.timeout_seconds
+        if sock is None:
+            raise smtplib.SMTPServerDisconnected("the connection was lost")
+        sock.settimeout(max(self._handed_over_at + most - time.monotonic(), LAST_LOOK_SECONDS))
+        reply = self._reply()
+        sock.settimeout(most)
+        return reply
 
     def quit(self) -> None:
         """The polite end, for a connection in no one's hands."""
@@ -320,6 +355,21 @@ class Kept:
             connection.close()
         return None
 
+    def another(self, server: Server) -> Connection | None:
+        """One more, besides one that is in use: kept, or new. None where the server has lately
+        refused to be called by so many.
+        """
+        if known := self.take(server):
+            return known
+        if time.monotonic() < self._alone_until.get(server, 0):
+            return None
+        try:
+            return Connection.open(server)
+        except (OSError, ValueError) as error:
+            self._alone_until[server] = time.monotonic() + ALONE_SECONDS
+            log.info("smtp server takes no more connections", host=server.host, error=str(error))
+            return None
+
     def give(self, connection: Connection) -> None:
         if connection.is_full:
             connection.quit()
@@ -340,6 +390,7 @@ class Kept:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._watcher: threading.Timer | None = None
+        self._alone_until: dict[Server, float] = {}
 
     def _taken(self, server: Server) -> Connection | None:
         with self._lock:

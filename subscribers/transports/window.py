@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parseaddr
 from typing import Any
@@ -33,23 +33,45 @@ class Attempt:
     ends_window: bool = False  # the trouble is everybody's, or costs a time-out each
 
 
+@dataclass(slots=True)
+class Course:
+    """How a window goes. ended_by: what showed that there is no use in going on; None so far."""
+
+    ended_by: Attempt | None = None
+    _broken_in_a_row: int = 0
+
+    @property
+    def goes_on(self) -> bool:
+        return self.ended_by is None
+
+    def heard(self, tried: Attempt) -> Attempt:
+        self._broken_in_a_row = self._broken_in_a_row + 1 if tried.is_broken else 0
+        if self.goes_on and (tried.ends_window or self._broken_in_a_row == BROKEN_IN_A_ROW):
+            self.ended_by = tried
+        return tried
+
+
 def deliver(
     messages: Sequence[EmailMessage], attempt: Callable[[EmailMessage], Attempt]
 ) -> list[Receipt]:
     """Attempts each message. Once there is no use in going on, the rest is RETRY, untried."""
-    return collect(messages, map(attempt, messages))
+    course = Course()
+    attempts = [course.heard(attempt(message)) for message in messages if course.goes_on]
+    return receipts(messages, attempts, course)
 
 
-def collect(messages: Sequence[EmailMessage], attempts: Iterable[Attempt]) -> list[Receipt]:
-    """The same, for attempts that are made as they are asked for, one a message."""
-    receipts: list[Receipt] = []
-    broken_in_a_row = 0
-    for message, tried in zip(messages, attempts, strict=False):
-        receipts.append(_for_the_ledger(tried, message))
-        broken_in_a_row = broken_in_a_row + 1 if tried.is_broken else 0
-        if tried.ends_window or broken_in_a_row == BROKEN_IN_A_ROW:
-            break
-    return receipts + [_untried(receipts[-1]) for _message in messages[len(receipts) :]]
+def receipts(
+    messages: Sequence[EmailMessage], attempts: Sequence[Attempt], course: Course
+) -> list[Receipt]:
+    """One a message: of the first of them, which were attempted, and of the rest, which were not.
+
+    Of messages that were under way when the course ended, attempts come after the one that did it.
+    """
+    found = [_for_the_ledger(*pair) for pair in zip(attempts, messages, strict=False)]
+    if course.ended_by is None:
+        return found
+    last = found[attempts.index(course.ended_by)]
+    return found + [_untried(last) for _message in messages[len(found) :]]
 
 
 def composed(message: EmailMessage) -> tuple[bytes, str]:

@@ -282,11 +282,14 @@ def test_a_tick_hands_out_a_task_for_each_share_of_many_readers(
 
 def test_a_workers_child_looks_for_no_garbage_among_what_was_loaded_before_it_began():
     gc.unfreeze()
+    usual = gc.get_threshold()
     try:
         celery.keep_what_stands()
         assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] > usual[0], "and seldom among what came since"
     finally:
         gc.unfreeze()
+        gc.set_threshold(*usual)
 
 
 def test_losing_the_assembling_tasks_makes_nobody_wait_longer_than_a_tick(

@@ -73,6 +73,7 @@ class SmtpSink:
     connections: int = 0
     open_connections: int = 0
     mails: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     round_trips: int = 0  # how often the client waited for an answer
     commands: list[str] = field(default_factory=list)
     hangs: threading.Event = field(default_factory=threading.Event)
@@ -120,7 +121,7 @@ class SmtpSink:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 self.open_connections += 1
-                talk = _Talk(self, connection)
+                talk = _Talk(self, connection, self.connections)
                 thread = threading.Thread(target=self._serve, args=[talk], daemon=True)
                 self.talks.append((thread, talk))
                 thread.start()
@@ -131,9 +132,9 @@ class SmtpSink:
         talk.connection.close()
         self.open_connections -= 1
 
-    def fault(self, stage: str) -> Fault | None:
+    def fault(self, stage: str, talk: _Talk) -> Fault | None:
         of_connections = stage in ("connect", "ehlo", "starttls", "auth")
-        count = self.connections if of_connections else self.mails
+        count = talk.number if of_connections else talk.mail
         for fault in self.faults:
             if fault.stage == stage and fault.nth in (None, count):
                 return fault
@@ -144,6 +145,8 @@ class SmtpSink:
 class _Talk:
     sink: SmtpSink
     connection: socket.socket
+    number: int  # of all connections
+    mail: int = 0  # of all MAIL commands
     has_sender: bool = False
     recipient: str = ""
     unread: bytes = b""
@@ -172,7 +175,9 @@ class _Talk:
                 knows = " ".join(user_and_password) == self.sink.login
                 self.answer("auth", "235 welcome" if knows else "535 5.7.8 wrong")
             case "MAIL":
-                self.sink.mails += 1
+                with self.sink.counting:
+                    self.sink.mails += 1
+                    self.mail = self.sink.mails
                 self.recipient = ""
                 self.has_sender = self.answer("mail", "250 ok")
             case "RCPT":
@@ -182,7 +187,7 @@ class _Talk:
                 elif self.answer("rcpt", "250 ok"):
                     self.recipient = recipient
             case "DATA":
-                if self.sink.fault("data") is None and not self.recipient:
+                if self.sink.fault("data", self) is None and not self.recipient:
                     self.say("503 nobody to deliver it to")
                 elif self.answer("data", "354 go on"):
                     self.take_body()
@@ -218,9 +223,9 @@ class _Talk:
             message.append(line.decode())
             if len(message) == 1:
                 self.answer("body", "")
-        if self.sink.fault("body"):
+        if self.sink.fault("body", self):
             return
-        if self.sink.fault("dot"):
+        if self.sink.fault("dot", self):
             self.answer("dot", "")
             return
         if self.recipient:
@@ -230,7 +235,7 @@ class _Talk:
 
     def answer(self, stage: str, good: str) -> bool:
         """Whether all went well there."""
-        fault = self.sink.fault(stage)
+        fault = self.sink.fault(stage, self)
         if fault is None:
             if good:
                 self.say(good)

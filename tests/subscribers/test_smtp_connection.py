@@ -19,6 +19,7 @@ from subscribers.transports.smtp_connection import Connection, Kept, Server, kep
 from tests.fakes.smtp_sink import Certificate, Fault, SmtpSink
 
 SENT, RETRY, FAILED = Status.SENT, Status.RETRY, Status.FAILED
+UNCERTAIN = Status.UNCERTAIN
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PIPELINED = ("PIPELINING",)
 
@@ -160,6 +161,7 @@ class PipeliningServer(Controller):
 
 
 def test_a_real_server_takes_windows_in_one_breath(settings):
+    settings.SMTP_CONNECTIONS = 1
     messages = [letter(f"ada{n}@example.org", body=f"{n}\n.\n" + "x" * 40_000) for n in range(30)]
     messages[7].to = ["nobody@example.org"]
     server = PipeliningServer()
@@ -521,3 +523,114 @@ def test_a_server_shows_no_password():
 
 def test_without_a_time_out_there_is_one_all_the_same():
     assert Server.of({"EMAIL_HOST": "h", "EMAIL_TIMEOUT": None}).timeout_seconds == 30
+
+
+# -- several connections -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_three(settings) -> None:
+    settings.SMTP_CONNECTIONS = 3
+
+
+def warm(settings, sink: SmtpSink, count: int = 1) -> None:
+    """A server is known to be there once it has taken something."""
+    assert statuses(send(settings, sink, letters(count))) == [SENT] * count
+    sink.accepted.clear()
+
+
+def test_a_large_window_goes_by_several_connections_at_a_time(settings, offers, by_three):
+    with SmtpSink(offers=offers) as sink:
+        warm(settings, sink)
+        receipts = send(settings, sink, letters(14))
+        assert sink.connections == 3
+        assert statuses(send(settings, sink, letters(14))) == [SENT] * 14
+    assert statuses(receipts) == [SENT] * 14
+    assert sorted(sink.recipients()) == sorted([message.to[0] for message in letters(14)] * 2)
+    assert sink.connections == 3
+
+
+def test_the_first_letters_of_all_connections_are_asked_about_at_once(settings, by_three):
+    with SmtpSink(offers=PIPELINED) as sink:
+        warm(settings, sink, 12)
+        warm(settings, sink, 12)
+        trips = sink.round_trips
+        warm(settings, sink, 12)
+        assert sink.round_trips - trips == 3 + 12  # the first envelopes; then bodies
+        assert sink.verbs().count("RSET") == 0
+
+
+def test_a_small_window_needs_no_other_connection(settings, offers, by_three):
+    with SmtpSink(offers=offers) as sink:
+        warm(settings, sink)
+        assert statuses(send(settings, sink, letters(7))) == [SENT] * 7
+    assert sink.connections == 1
+
+
+def test_while_one_connection_waits_the_others_go_on(settings, by_three):
+    """Of twelve letters three are on their way when the answer to one of them does not come."""
+    settings.EMAIL_TIMEOUT = 0.5
+    fault = Fault("dot", hangs=True, nth=2)
+    with SmtpSink([fault], PIPELINED) as sink:
+        warm(settings, sink)
+        began = time.monotonic()
+        receipts = send(settings, sink, letters(12))
+        took = time.monotonic() - began
+    tried = [receipt.was_tried for receipt in receipts]
+    begun = tried.count(True)
+    under_way, rest = receipts[:begun], receipts[begun:]
+    assert tried == [True] * begun + [False] * (12 - begun)
+    assert 3 <= begun <= 5
+    assert statuses(under_way).count(UNCERTAIN) == 1
+    assert statuses(under_way).count(SENT) == len(under_way) - 1 == len(sink.accepted)
+    assert set(statuses(rest)) == {RETRY}
+    assert took < 3 * 0.5, "each connection's time runs from its own letter on"
+
+
+def test_what_was_asked_ahead_on_another_connection_is_not_kept(settings, by_three):
+    """The window ends by one line; the two others have asked about letters that never came."""
+    fault = Fault("mail", "530 5.7.0 authenticate first", nth=5)
+    with SmtpSink([fault], PIPELINED) as sink:
+        warm(settings, sink)
+        first = send(settings, sink, letters(12))
+        again = send(settings, sink, letters(12))
+    taken = [message.to[0] for message in letters(12)]
+    said = [to for to, status in zip(taken, statuses(first), strict=True) if status == SENT]
+    assert RETRY in statuses(first)
+    assert UNCERTAIN not in statuses(first)
+    assert statuses(again) == [SENT] * 12
+    assert sorted(sink.recipients()) == sorted([*said, *taken])
+    assert set(sink.unfinished) <= {""}, "no body of theirs was begun"
+
+
+def test_a_server_that_takes_one_connection_gets_all_by_that_one(settings, offers, by_three):
+    refusals = [Fault("connect", "421 too many connections", nth=n) for n in (2, 3, 4)]
+    with SmtpSink(refusals, offers) as sink:
+        warm(settings, sink)
+        received = [send(settings, sink, letters(12)) for _ in range(3)]
+    assert [statuses(receipts) for receipts in received] == [[SENT] * 12] * 3
+    assert sink.connections == 2, "it is not asked again in a hurry"
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "body", "dot", "after"])
+@pytest.mark.parametrize("how", [{}, {"reply": "421 closing", "then_close": True}], ids=str)
+@pytest.mark.parametrize("nth", [3, 5])
+def test_what_is_said_of_each_letter_is_true_on_whatever_line(
+    settings, offers, by_three, stage, how, nth
+):
+    """What the server has is sent or in doubt, and what is sent the server has."""
+    with SmtpSink([Fault(stage, nth=nth, **how)], offers) as sink:
+        warm(settings, sink)
+        found = dict(
+            zip(
+                [message.to[0] for message in letters(12)],
+                statuses(send(settings, sink, letters(12))),
+                strict=True,
+            )
+        )
+        there = sink.recipients()
+        assert len(set(there)) == len(there)
+        assert {to for to, status in found.items() if status == SENT} <= set(there)
+        assert set(there) <= {to for to, status in found.items() if status in (SENT, UNCERTAIN)}
+        assert list(found.values()).count(UNCERTAIN) <= 1
+        assert statuses(send(settings, sink, letters(12))) == [SENT] * 12
