@@ -576,23 +576,31 @@ _version = attrgetter(*_VERSION)
 _ITEM_FIELDS = frozenset(each.name for each in fields(Item))
 
 
+_Known = dict[tuple[int, int | None, int | None], Shown]
+
+
 class _Shelf:
     """The papers at hand, and what is shown of them, so that many digests look for it once."""
 
     def __init__(self, papers: Mapping[int, Paper]) -> None:
         self.papers = papers
         self._written = _written(papers)
-        self._shown: dict[tuple[Any, ...], Shown] = {}
+        self._known: dict[str, _Known] = {}
 
-    def shown(self, item: Mapping[str, Any], language: str) -> Shown | None:
+    def known(self, language: str) -> _Known:
+        """What was looked for in this language so far: by paper, upvotes and stars."""
+        return self._known.setdefault(language, {})
+
+    def shown(
+        self, paper_id: int, upvotes: int | None, stars: int | None, language: str
+    ) -> Shown | None:
         """As everybody sees it, with the numbers of the morning; None where it was deleted."""
-        get = item.get
-        paper_id = item["paper_id"]
-        wanted = (paper_id, get("upvotes"), get("stars"), language)
-        shown = self._shown.get(wanted)
-        if shown is None and (paper := self.papers.get(paper_id)):
-            written = self._written.get(paper_id, NOT_WRITTEN)
-            shown = self._shown[wanted] = _shown(paper, written, *wanted[1:])
+        paper = self.papers.get(paper_id)
+        if paper is None:
+            return None
+        written = self._written.get(paper_id, NOT_WRITTEN)
+        shown = _shown(paper, written, upvotes, stars, language)
+        self.known(language)[paper_id, upvotes, stars] = shown
         return shown
 
 
@@ -603,18 +611,21 @@ def _sections(
     sections: dict[str, list[ContentItem]] = {
         compose.FULL: [], compose.BRIEF: [], compose.PICK: []
     }  # fmt: skip
+    known, is_known = shelf.known(language), _ITEM_FIELDS.issuperset
     for item in items:
-        if not _ITEM_FIELDS.issuperset(item):
+        if not is_known(item):
             raise ValueError(f"no such item of a digest: {sorted(item)}")
-        shown = shelf.shown(item, language)
+        get = item.get
+        wanted = item["paper_id"], get("upvotes"), get("stars")
+        shown = known.get(wanted) or shelf.shown(*wanted, language)
         if shown is None:
             continue
         section = item["section"]
         if section == compose.BRIEF:
             made = shown.kept.get(_BRIEF) or shown.kept.setdefault(_BRIEF, ContentItem(shown))
         else:
-            reason = _shown_reason(item.get("reason"), shelf.papers)
-            made = ContentItem(shown, item.get("is_popular", False), reason, key)
+            reason = _shown_reason(get("reason"), shelf.papers)
+            made = ContentItem(shown, get("is_popular", False), reason, key)
         sections[section].append(made)
     return {section: tuple(made) for section, made in sections.items()}
 
