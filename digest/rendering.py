@@ -532,7 +532,7 @@ def _said_cadence(cadence: str, days: tuple[int, ...], hour: int, time_zone: str
         mornings = [monday + timedelta(days=day) for day in sorted(days)]
         names = [formats.date_format(morning, "l") for morning in mornings]
         listed = get_text_list(names, pgettext("before the last weekday of several", "and"))
-        words = gettext("on %(days)s") % {"days": listed}
+        words = gettext("every %(days)s") % {"days": listed}
     return gettext("%(days)s at %(hour)s, %(zone)s time") % {
         "days": words,
         "hour": f"{hour:02}:00",

@@ -401,8 +401,8 @@ def test_several_days_are_joined_by_a_word(ada):
     ada.cadence, ada.days = "chosen", [4, 0, 2]
     frame = rendering.frame_of(ada, next_due_at=None)
     for code, words in [
-        ("en", "on Monday, Wednesday and Friday"),
-        ("de", "am Montag, Mittwoch und"),
+        ("en", "every Monday, Wednesday and Friday"),
+        ("de", "jeden Montag, Mittwoch und"),
     ]:
         with translation.override(code):
             assert rendering.cadence_words(frame).startswith(words)

@@ -547,9 +547,9 @@ def test_three_authors_are_named_and_the_rest_counted(authors, line):
         ({"cadence": "daily", "hour": 18}, "every day at 18:00, UTC time"),
         (
             {"cadence": "weekly", "days": [6], "time_zone": "America/New_York"},
-            "on Sunday at 07:00, America/New York time",
+            "every Sunday at 07:00, America/New York time",
         ),
-        ({"cadence": "chosen", "days": [4, 0]}, "on Monday and Friday at 07:00, UTC time"),
+        ({"cadence": "chosen", "days": [4, 0]}, "every Monday and Friday at 07:00, UTC time"),
     ],
 )
 def test_the_cadence_is_said_in_words(fields, words):
