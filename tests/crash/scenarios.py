@@ -10,7 +10,7 @@ import redis
 from . import sink
 from .readers import Readers
 from .speed import SPEED
-from .stage import LEASE_SECONDS, LIBFAKETIME, Stage, children, pause, wait_until
+from .stage import CONNECTIONS, LEASE_SECONDS, LIBFAKETIME, Stage, children, pause, wait_until
 
 Blow = Callable[[Stage], None]
 MOST_SECONDS_AWAY = 1.5
@@ -89,8 +89,10 @@ def body_cut(stage: Stage) -> None:
 
 
 def mail_server(stage: Stage) -> None:
-    """It is away for a moment. The mail that each sender was handing over may have been taken."""
-    stage.doubts += SENDERS
+    """It is away for a moment. What each sender was handing over, one mail by each connection, may
+    have been taken.
+    """
+    stage.doubts += SENDERS * CONNECTIONS
     stage.processes["sink"].kill()
     stage.kills += 1
     stage.say("killed the mail server")

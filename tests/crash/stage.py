@@ -34,6 +34,7 @@ from tests.services import (
 from .ledger import Away, Ledger, SinkLog
 
 LEASE_SECONDS, EMAIL_TIMEOUT = 2, 1
+CONNECTIONS = 2  # of each sender to the mail server
 LIBFAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 # Set by Ctrl-C; whoever waits looks here, so that everything is ended in order.
 stopping = threading.Event()
@@ -223,6 +224,7 @@ def staged(
             folder, DATABASE_URL=url, REDIS_URL=broker.url, PORT=str(port),
             SITE_URL=f"http://127.0.0.1:{port}", EMAIL_URL=f"smtp://127.0.0.1:{mail_port}",
             LEASE_SECONDS=str(LEASE_SECONDS), EMAIL_TIMEOUT=str(EMAIL_TIMEOUT),
+            SMTP_CONNECTIONS=str(CONNECTIONS),
             SEND_WINDOW=str(window), **(settings or {}),
         )  # fmt: skip
         stage = Stage(
