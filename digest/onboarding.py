@@ -29,7 +29,7 @@ from subscribers.models import Subscriber
 from subscribers.seeds import Seed
 from subscribers.tokens import Purpose
 from subscribers.topics import INTERESTS_MAX
-from subscribers.views import reader_page
+from subscribers.views import posted_from, reader_page
 
 from . import assembly, rendering, welcome
 from .welcome import NAME_LENGTH, Subject, Wanted
@@ -62,7 +62,7 @@ def start(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpRespo
     return start_page(request, subscriber, _place(subscriber, token))
 
 
-@require_POST
+@posted_from("digest:onboarding")
 @reader_page(Purpose.MANAGE)
 def subjects(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     return subjects_page(request, subscriber, _place(subscriber, token))

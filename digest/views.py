@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from papers import pseudo
@@ -31,7 +31,7 @@ from subscribers import languages, schedule, signup, tokens
 from subscribers.models import Subscriber
 from subscribers.tokens import BadToken, Purpose
 from subscribers.transports import outbox
-from subscribers.views import bad_link, is_operator, private, reader_page
+from subscribers.views import bad_link, is_operator, posted_from, private, reader_page
 
 from . import gallery, health, rendering
 from . import metrics as installation
@@ -44,7 +44,7 @@ FRAME_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _safe_or_post = require_http_methods(["GET", "HEAD", "POST"])
 
 
-@require_POST
+@posted_from("digest:onboarding")
 @reader_page(Purpose.MANAGE)
 def send_first(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     now = timezone.now()

@@ -27,7 +27,7 @@ from django.utils.translation import get_language, gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from papers.models import utc_day
 
@@ -106,6 +106,23 @@ def reader_page(purpose: Purpose) -> Callable[[View], View]:
             )
 
         return csrf_exempt(private(wrapped))
+
+    return decorate
+
+
+def posted_from(page: str) -> Callable[[View], View]:
+    """Only a POST acts here. Who comes by the address alone, as when a browser opens its tabs
+    again, is shown the page that posts here; nothing happens.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def wrapped(request: HttpRequest, token: str, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method == "POST":
+                return view(request, token, *args, **kwargs)
+            return redirect(page, token)
+
+        return csrf_exempt(private(_safe_or_post(wrapped)))
 
     return decorate
 
@@ -205,7 +222,7 @@ def _unsubscribe(request: HttpRequest, subscriber: Subscriber | None, token: str
     return render(request, "subscribers/unsubscribed.html", context)
 
 
-@require_POST
+@posted_from("subscribers:unsubscribe")
 @reader_page(Purpose.UNSUBSCRIBE)
 def undo_unsubscribe(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     now = timezone.now()
@@ -217,7 +234,7 @@ def undo_unsubscribe(request: HttpRequest, subscriber: Subscriber, token: str) -
     return render(request, "subscribers/undone.html", context)
 
 
-@require_POST
+@posted_from("subscribers:unsubscribe")
 @reader_page(Purpose.UNSUBSCRIBE)
 def goodbye(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     if signup.request_goodbye(subscriber, timezone.now()):
@@ -294,7 +311,7 @@ def widen(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpRespo
     return render(request, "subscribers/widen.html", context)
 
 
-@require_POST
+@posted_from("subscribers:preferences")
 @reader_page(Purpose.MANAGE)
 def pause(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     form = PauseForm(request.POST, today=_local_today(subscriber))
@@ -304,14 +321,14 @@ def pause(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpRespo
     return _saved(token, "pause")
 
 
-@require_POST
+@posted_from("subscribers:preferences")
 @reader_page(Purpose.MANAGE)
 def resume(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     signup.resume(subscriber, timezone.now())
     return _saved(token, "resume")
 
 
-@require_POST
+@posted_from("subscribers:preferences")
 @reader_page(Purpose.MANAGE)
 def address(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     form = AddressForm(request.POST)
@@ -328,7 +345,7 @@ def address(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpRes
     return _saved(token, "address")
 
 
-@require_POST
+@posted_from("subscribers:preferences")
 @reader_page(Purpose.MANAGE)
 def mute(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
     form = MutedForm(request.POST)
@@ -375,7 +392,7 @@ def topic(request: HttpRequest, subscriber: Subscriber, token: str, pk: int) -> 
     return render(request, "subscribers/topic.html", context)
 
 
-@require_POST
+@posted_from("subscribers:preferences")
 @reader_page(Purpose.MANAGE)
 def delete_topic(request: HttpRequest, subscriber: Subscriber, token: str, pk: int) -> HttpResponse:
     Topic.objects.filter(pk=pk, subscriber=subscriber).delete()

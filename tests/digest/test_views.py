@@ -203,7 +203,8 @@ def test_the_first_digest_is_made_due_now(client, manage, ada):
 
 
 def test_it_is_not_made_due_by_looking(client, manage, ada):
-    assert client.get(reverse("digest:send_first", args=[manage])).status_code == 405
+    response = client.get(reverse("digest:send_first", args=[manage]))
+    assert response.headers["Location"] == reverse("digest:onboarding", args=[manage])
     ada.refresh_from_db()
     assert ada.next_due_at == DUE
 

@@ -159,8 +159,11 @@ def test_an_address_asked_for_too_early_may_be_asked_for_again(client, ada, home
 
 
 @pytest.mark.parametrize("door", ["pause", "resume", "address", "mute"])
-def test_the_small_doors_only_take_posts(client, home, door):
-    assert client.get(f"{home}{door}/").status_code == 405
+def test_the_small_doors_only_take_posts(client, ada, home, door):
+    before = Subscriber.objects.values().get(pk=ada.pk)
+    assert client.get(f"{home}{door}/").headers["Location"] == home
+    assert client.put(f"{home}{door}/").status_code == 405
+    assert Subscriber.objects.values().get(pk=ada.pk) == before
 
 
 # -- topics --------------------------------------------------------------------------------
