@@ -74,6 +74,19 @@ def preview(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpRes
     return preview_part(request, subscriber)
 
 
+def unsaved(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse | None:
+    """Saves what stands in the first page's form, papers as the subjects that its preview makes of
+    them. The page once more where something of it cannot be saved, or came only now.
+    """
+    given = _taken_in(request, _Given.of(request), subscriber, wants_person=True)
+    if not (given.errors or given.is_news or given.said):
+        if not (refused := _refused(subscriber, given.wanted())):
+            return None
+        given.errors["topics"] = refused
+    context = _start_context(subscriber, _place(subscriber, token), given)
+    return render(request, "digest/onboarding.html", context)
+
+
 # -- the pages -----------------------------------------------------------------------------
 
 

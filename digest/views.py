@@ -33,7 +33,7 @@ from subscribers.tokens import BadToken, Purpose
 from subscribers.transports import outbox
 from subscribers.views import bad_link, is_operator, posted_from, private, reader_page
 
-from . import gallery, health, rendering
+from . import gallery, health, onboarding, rendering
 from . import metrics as installation
 from .models import Digest, Feedback
 
@@ -47,6 +47,9 @@ _safe_or_post = require_http_methods(["GET", "HEAD", "POST"])
 @posted_from("digest:onboarding")
 @reader_page(Purpose.MANAGE)
 def send_first(request: HttpRequest, subscriber: Subscriber, token: str) -> HttpResponse:
+    """With what the form beside the button says by then: that is what its preview shows."""
+    if page := onboarding.unsaved(request, subscriber, token):
+        return page
     now = timezone.now()
     signup.bring_forward(subscriber, now)
     due = subscriber.next_due_at

@@ -51,7 +51,10 @@ def test_a_reader_subscribes_reads_judges_and_leaves(visit: Visit) -> None:
     expect(page.locator("#digest-now").get_by_text("What I ticked").first).to_be_visible()
     visit.press("Keep these subjects")
     expect(page.locator("#digest-now").get_by_text("What I ticked").first).to_be_visible()
+    page.get_by_label("More subjects").fill("video generation")
     visit.press("Send my first digest")
+    visit.open(page.get_by_role("link", name="Choose the mornings").get_attribute("href") or "")
+    expect(page.get_by_text("video generation")).to_be_visible()
 
     links = visit.open_mail("/read/")
     for part in ("/preferences/", "/more/", "/less/", "/saved/", "/unsubscribe/"):

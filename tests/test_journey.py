@@ -131,7 +131,7 @@ def test_from_an_address_to_silence_and_back():
         assert "Because you follow honey bees" in said
 
         # "Send my first digest": it is there with the next tick, and its reasons are true.
-        done = submit(browser, preview, form=1)
+        done = submit(browser, preview, button="Send my first digest")
         assert "on its way" in text_of(done)
         (first,) = mails_at(clock, "2026-11-23T15:06")
         assert BEES[0][0] in first.subject
@@ -181,7 +181,7 @@ def test_from_an_address_to_silence_and_back():
         (friday,) = mails_at(clock, "2026-11-27T17:00")
         assert "Your week to 26 November 2026" in friday.body
         assert "violin" not in friday.body.replace(VIOLINS[0][0], "").lower()
-        assert "on Friday at 18:00, Europe/Berlin time" in squeezed(friday.body)
+        assert "every Friday at 18:00, Europe/Berlin time" in squeezed(friday.body)
 
         # Her mailbox provider's button: a POST without cookie, in either encoding.
         provider = Client(enforce_csrf_checks=True)
@@ -293,8 +293,10 @@ def open_every_link(message) -> None:
 # -- what she sees and does ----------------------------------------------------------------
 
 
-def submit(browser: Client, page, *, form: int = 0, action: str = "", **fields):
-    """Fills in a form of the page and presses its button, as a browser would."""
+def submit(browser: Client, page, *, form: int = 0, action: str = "", button: str = "", **fields):
+    """Fills in a form of the page and presses its button, as a browser would: the one that has
+    this name, wherever that one sends it.
+    """
     forms = [
         found
         for found in BeautifulSoup(page.content, "html.parser").find_all("form", method="post")
@@ -305,6 +307,12 @@ def submit(browser: Client, page, *, form: int = 0, action: str = "", **fields):
     chosen = forms[form]
     data = {**filled_in(chosen), **fields}
     target = chosen.get("action") or page.request["PATH_INFO"]
+    if button:
+        soup = BeautifulSoup(page.content, "html.parser")
+        (pressed,) = [found for found in soup.find_all("button") if found.text.strip() == button]
+        assert pressed.get("form", chosen.get("id")) == chosen.get("id")
+        target = pressed.get("formaction", target)
+        data |= {pressed["name"]: pressed["value"]} if pressed.get("name") else {}
     response = browser.post(target, data, follow=True)
     assert response.status_code == 200
     return response

@@ -126,6 +126,43 @@ def test_a_new_reader_may_leave_everything_empty(client, token, ada, papers):
     assert everything() == before
 
 
+def test_sending_the_first_digest_saves_what_was_typed_and_ticked(client, token, ada, papers):
+    """It stands below a preview that shows all of it."""
+    page = client.get(reverse("digest:onboarding", args=[token]))
+    form = filled_in(page, "#given-form") | {
+        "topics": "sea level", "papers": ticks(papers[:6]), "do": "send",
+    }  # fmt: skip
+    shown = client.post(reverse("digest:preview", args=[token]), form).content.decode()
+    assert "How honey bees count" in shown
+    answer = client.post(reverse("digest:send_first", args=[token]), form)
+    assert "on its way" in answer.content.decode()
+    ada.refresh_from_db()
+    assert ada.next_due_at == NOW
+    assert "sea level" in set(ada.topics.values_list("name", flat=True))
+    assert set(ada.interests.values_list("paper_id", flat=True)) >= {p.pk for p in papers[:6]}
+    assert client.get(reverse("digest:onboarding", args=[token])).status_code == 200
+
+
+def test_what_cannot_be_saved_is_said_before_anything_is_sent(client, token, ada, papers):
+    long = {"topics": "x" * 81, "do": "send"}
+    answer = client.post(reverse("digest:send_first", args=[token]), long).content.decode()
+    assert "keep each line to 80 characters" in answer
+    assert "Nothing is saved yet" in answer
+    ada.refresh_from_db()
+    assert ada.next_due_at == DUE
+    assert not ada.topics.exists()
+
+
+def test_papers_that_come_with_the_last_button_are_seen_before_anything_is_sent(
+    client, token, ada, papers
+):
+    pasted = {"pasted": f"https://arxiv.org/abs/{papers[0].arxiv_id}", "do": "send"}
+    answer = client.post(reverse("digest:send_first", args=[token]), pasted).content.decode()
+    assert "Found and ticked below" in answer
+    ada.refresh_from_db()
+    assert ada.next_due_at == DUE
+
+
 def test_a_subject_that_is_not_kept_and_a_paper_that_is_unticked_are_dropped(
     client, token, ada, papers
 ):
