@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -93,6 +94,8 @@ class Corpus:
         self.place_of_title = {plain(paper.title): place for place, paper in enumerate(papers)}
         self.nothing_muted = np.zeros(len(papers), np.bool_)
         self.nothing_muted.flags.writeable = False
+        self.first_topic = np.zeros(len(papers), np.int64)
+        self.first_topic.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,19 +209,18 @@ def _best_topic(
     if profile.is_empty:
         size = len(corpus.papers)
         return np.zeros(size), np.full(size, -1)
-    by_topic = np.array(
-        [
-            _with_bonus(topic, standing, corpus)
-            for topic, standing in zip(profile.topics, standings, strict=True)
-        ]
-    )
-    return by_topic.max(axis=0), by_topic.argmax(axis=0)
+    relevance, *others = map(_with_bonus, profile.topics, standings, repeat(corpus))
+    best = corpus.first_topic
+    for topic, other in enumerate(others, 1):
+        best = np.where(other > relevance, topic, best)  # of equals the first
+        relevance = np.maximum(relevance, other)
+    return relevance, best
 
 
 def _with_bonus(topic: TopicProfile, standing: Standing, corpus: Corpus) -> NDArray[np.float64]:
-    if not topic.rules:
-        return standing.z
     bonus = corpus.matcher.bonus(topic.rules)
+    if bonus is None:
+        return standing.z
     # A named person is wanted whatever the paper is about: no far topic takes from the bonus.
     return np.where(bonus > 0, np.maximum(standing.z, 0) + bonus, standing.z)
 
