@@ -212,16 +212,14 @@ class Shelf:
         )
 
     def _text(self, line: Line) -> str:
-        around = self._around.get(line.place)
+        place, section, score, reason, is_popular = line
+        around = self._around.get(place)
         if around is None:
-            around = self._around[line.place] = self._around_line(line.place)
+            around = self._around[place] = self._around_line(place)
         before, after = around
-        is_popular = ', "is_popular": true' if line.is_popular else ""
-        reason = f', "reason": {line.reason.text}' if line.reason is not None else ""
-        return (
-            f'{before}, "section": "{line.section}", "score": {line.score!r}'
-            f"{is_popular}{reason}{after}"
-        )
+        popular = ', "is_popular": true' if is_popular else ""
+        why = "" if reason is None else f', "reason": {reason.text}'
+        return f'{before}, "section": "{section}", "score": {score!r}{popular}{why}{after}'
 
     def _around_line(self, place: int) -> tuple[str, str]:
         """What an item begins with, and what it ends with, whoever gets it."""
