@@ -299,7 +299,10 @@ class Space:
         lines = _Lines.of(named, rows)
         if lines.texts:
             covered = _dense(self._within(lines.shares, rows.terms) @ self._having)
-            near[lines.texts] *= np.maximum.reduceat(covered, lines.starts, axis=0)
+            best = covered[lines.firsts]
+            for line, text in lines.others:  # few: numpy's reduceat takes ten times as long
+                np.maximum(best[text], covered[line], out=best[text])
+            near[lines.texts] *= best
         return near
 
     def _within(self, matrix: Any, terms: NDArray[np.uint64]) -> Any:
@@ -419,24 +422,30 @@ class _Sides(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Lines:
     """The lines of the topics' own texts. shares: (lines, columns), what part of its line each
-    single word is. starts: the first line of each text; texts: its row.
+    single word is. texts: the row of each text; firsts: its first line. others: further lines, each
+    with its text's place among `texts`.
     """
 
     shares: Any
-    starts: list[int]
     texts: list[int]
+    firsts: list[int]
+    others: list[tuple[int, int]]
 
     @classmethod
     def of(cls, named: Sequence[Text], rows: vectors.Rows) -> _Lines:
-        starts, texts = [], []
+        texts: list[int] = []
+        firsts: list[int] = []
+        others: list[tuple[int, int]] = []
         words: list[int] = []
         row_of_word: list[int] = []
         sizes: list[int] = []
         for row, text in enumerate(named):
             lines = _words_of_lines(text.said)
+            first = len(sizes)
             if lines:
-                starts.append(len(sizes))
+                firsts.append(first)
                 texts.append(row)
+            others += [(first + n, len(texts) - 1) for n in range(1, len(lines))]
             for line in lines:
                 words += line
                 row_of_word += [row] * len(line)
@@ -446,7 +455,8 @@ class _Lines:
         weights = _cells(rows.matrix, np.array(row_of_word, np.int64), columns)
         share = weights / np.bincount(line_of_word, weights)[line_of_word]
         shape = (len(sizes), len(rows.terms))
-        return cls(sparse.csr_array((share, (line_of_word, columns)), shape=shape), starts, texts)
+        shares = sparse.csr_array((share, (line_of_word, columns)), shape=shape)
+        return cls(shares, texts, firsts, others)
 
 
 def _mean(values: NDArray[np.float64], counts: NDArray[np.bool_]) -> NDArray[np.float64]:
