@@ -184,6 +184,10 @@ class Shelf:
             seen.add(group)
         return places[kept]
 
+    def is_among(self, place: int, ordered: NDArray[np.int64]) -> bool:
+        """Of an allowed paper: in what is `ordered` lack only near-duplicates of better ones."""
+        return not self._grouped[place] or place in ordered
+
     def why_popular(self, place: int) -> Reason:
         """The same for all who get it."""
         reason = self._popular.get(place)
@@ -266,8 +270,7 @@ def _own_papers(
     # The popular place is taken only beside the reader's own papers, and never from a topic.
     if worthy and len(first_of_topic) < places and not ranking.profile.minds_popular:
         left = (place for place in shelf.popular if allowed[place] and place not in chosen)
-        # Of near-duplicates only the best is open.
-        extra = next((place for place in left if place in open_to), None)
+        extra = next((place for place in left if shelf.is_among(place, open_to)), None)
     if extra is not None:
         chosen = _chosen(worthy, first_of_topic, places=places - 1)
     reasons = [ranking.explain(paper) for paper in chosen]

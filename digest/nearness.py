@@ -180,22 +180,25 @@ class Space:
             counts=~self._own(wanted, named),
             tokens=mean @ self._encoder.tokens([each.words for each in named]),
         )
-        sides = self._sides(asked, DISLIKE_WEIGHT)
+        mixed = asked.mixed(DISLIKE_WEIGHT)
+        sides = self._sides(asked, mixed, DISLIKE_WEIGHT)
         z = self._joined(asked, sides)
         # Less of one thing is not more of another: dislikes only lower.
         some = np.flatnonzero(np.diff(asked.disliked.indptr))
         if len(some):
             others = asked.only(some)
-            z[some] = np.minimum(z[some], self._joined(others, self._sides(others, 0.0)))
-        topics = self._within(asked.mixed(DISLIKE_WEIGHT) @ rows.matrix, rows.terms)
+            liking = self._sides(others, others.mixed(0.0), 0.0)
+            z[some] = np.minimum(z[some], self._joined(others, liking))
+        topics = self._within(mixed @ rows.matrix, rows.terms)
         closest = self._closest(asked, sides, recipes, row_of)
         return [
             Standing(z[topic].copy(), closest[topic], *_row(topics, topic))
             for topic in range(len(recipes))
         ]
 
-    def _sides(self, asked: _Asked, dislike_weight: float) -> _Sides:
-        words, deviation = self._by_words(asked, dislike_weight)
+    def _sides(self, asked: _Asked, mixed: Any, dislike_weight: float) -> _Sides:
+        """mixed: `asked.mixed` with that weight."""
+        words, deviation = self._by_words(asked, mixed)
         if self._meant is None:
             return _Sides(words, deviation)
         aims = Aims.of(
@@ -222,7 +225,7 @@ class Space:
         return _Sides(words, deviation, meaning, spread, np.where(known, share, 1.0))
 
     def _by_words(
-        self, asked: _Asked, dislike_weight: float
+        self, asked: _Asked, mixed: Any
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(topics, papers), and how far nearness spreads: (topics, 1).
 
@@ -230,7 +233,7 @@ class Space:
         every other shares them with this topic too (as a chi-square table expects, from its row
         and its column), and its numbers spread the wider.
         """
-        near = asked.mixed(dislike_weight) @ asked.near
+        near = mixed @ asked.near
         if not near.size:
             return near[:, : self._size], np.ones((len(near), 1))
         level = self._ordinarily(near, asked.counts) / self._common[self._size :].mean()
