@@ -149,8 +149,10 @@ class Shelf:
     def __init__(self, papers: Sequence[PaperFacts]) -> None:
         self.papers = papers
         self._around: dict[int, tuple[str, str]] = {}
+        self._popular: dict[int, Reason] = {}
         self._by_id = np.argsort(np.array([paper.paper_id for paper in papers], np.int64))
         self._grouped = np.array([paper.group is not None for paper in papers], np.bool_)
+        self._has_groups = bool(self._grouped.any())
         self.trends = np.array([paper.trending > 0 for paper in papers], np.bool_)
         # The newest edition's first, then as they trend.
         self.picks = sorted(
@@ -171,9 +173,9 @@ class Shelf:
         return self.first_of_each_group(order)
 
     def first_of_each_group(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        is_grouped = self._grouped[places]
-        if not is_grouped.any():
+        if not self._has_groups:
             return places
+        is_grouped = self._grouped[places]
         seen: set[tuple[int, int] | None] = set()
         kept = ~is_grouped
         for n in np.flatnonzero(is_grouped).tolist():
@@ -181,6 +183,17 @@ class Shelf:
             kept[n] = group not in seen
             seen.add(group)
         return places[kept]
+
+    def is_among(self, place: int, ordered: NDArray[np.int64]) -> bool:
+        """Of an allowed paper: in what is `ordered` lack only near-duplicates of better ones."""
+        return not self._grouped[place] or place in ordered
+
+    def why_popular(self, place: int) -> Reason:
+        """The same for all who get it."""
+        reason = self._popular.get(place)
+        if reason is None:
+            reason = self._popular[place] = popular(self.papers[place])
+        return reason
 
     def items(self, lines: Iterable[Line]) -> list[Item]:
         return [self._item(line) for line in lines]
@@ -203,16 +216,14 @@ class Shelf:
         )
 
     def _text(self, line: Line) -> str:
-        around = self._around.get(line.place)
+        place, section, score, reason, is_popular = line
+        around = self._around.get(place)
         if around is None:
-            around = self._around[line.place] = self._around_line(line.place)
+            around = self._around[place] = self._around_line(place)
         before, after = around
-        is_popular = ', "is_popular": true' if line.is_popular else ""
-        reason = f', "reason": {line.reason.text}' if line.reason is not None else ""
-        return (
-            f'{before}, "section": "{line.section}", "score": {line.score!r}'
-            f"{is_popular}{reason}{after}"
-        )
+        popular = ', "is_popular": true' if is_popular else ""
+        why = "" if reason is None else f', "reason": {reason.text}'
+        return f'{before}, "section": "{section}", "score": {score!r}{popular}{why}{after}'
 
     def _around_line(self, place: int) -> tuple[str, str]:
         """What an item begins with, and what it ends with, whoever gets it."""
@@ -240,7 +251,10 @@ def compose(
     )
     if not is_worth_a_mail:
         return []
-    return _lines(ranking, picks, PICK, [picked(shelf.papers[paper]) for paper in picks]) + chosen
+    if not picks:
+        return chosen
+    reasons = [picked(shelf.papers[paper]) for paper in picks]
+    return [*map(Line, picks, repeat(PICK), _scores(ranking, picks), reasons), *chosen]
 
 
 def _own_papers(
@@ -255,19 +269,19 @@ def _own_papers(
     extra = None
     # The popular place is taken only beside the reader's own papers, and never from a topic.
     if worthy and len(first_of_topic) < places and not ranking.profile.minds_popular:
-        left = np.zeros_like(allowed)
-        left[open_to] = True
-        left[chosen] = False
-        extra = _most_popular(shelf, left)
+        left = (place for place in shelf.popular if allowed[place] and place not in chosen)
+        extra = next((place for place in left if shelf.is_among(place, open_to)), None)
     if extra is not None:
         chosen = _chosen(worthy, first_of_topic, places=places - 1)
-    full = _lines(ranking, chosen, FULL, map(ranking.explain, chosen))
+    reasons = [ranking.explain(paper) for paper in chosen]
+    named = chosen
     if extra is not None:
-        (line,) = _lines(ranking, [extra], FULL, [popular(shelf.papers[extra])])
-        full.append(line._replace(is_popular=True))
-    named = {*chosen, extra}
-    first = open_to[: len(named) + BRIEF_PLACES].tolist()
-    return full + _brief(ranking, [paper for paper in first if paper not in named])
+        named = [*chosen, extra]
+        reasons.append(shelf.why_popular(extra))
+    lines = _lines(ranking, named, reasons, _best_but(named, open_to))
+    if extra is not None:
+        lines[len(chosen)] = lines[len(chosen)]._replace(is_popular=True)
+    return lines
 
 
 def _front_page(
@@ -281,15 +295,14 @@ def _front_page(
     bent = replace(ranking, score=ranking.score - ranking.relevance + clear)
     allowed = allowed & (shelf.trends | (ranking.relevance >= FLOOR))
     open_to = shelf.ordered(bent.score, allowed).tolist()
-    first = open_to[:places]
-    full = _lines(bent, first, FULL, [_why(bent, shelf.papers, paper) for paper in first])
-    return full + _brief(bent, open_to[places:])
+    first, rest = open_to[:places], open_to[places : places + BRIEF_PLACES]
+    return _lines(bent, first, [_why(bent, shelf, paper) for paper in first], rest)
 
 
-def _why(ranking: Ranking, papers: Sequence[PaperFacts], paper: int) -> Reason:
+def _why(ranking: Ranking, shelf: Shelf, paper: int) -> Reason:
     if ranking.relevance[paper] >= FLOOR:
         return ranking.explain(paper)
-    return popular(papers[paper])
+    return shelf.why_popular(paper)
 
 
 def _picks(shelf: Shelf, allowed: NDArray[np.bool_]) -> list[int]:
@@ -313,10 +326,9 @@ def _is_wanted(ranking: Ranking, pick: int) -> bool:
 
 def _first_of_each(topics: NDArray[np.int64]) -> list[int]:
     """Where each topic comes first, ascending."""
-    found: dict[int, int] = {}
-    for place, topic in enumerate(topics.tolist()):
-        found.setdefault(topic, place)
-    return list(found.values())
+    # From the last to the first: what is written last stays.
+    found = dict(zip(topics[::-1].tolist(), range(len(topics) - 1, -1, -1), strict=True))
+    return sorted(found.values())
 
 
 def _chosen(worthy: Sequence[int], first_of_topic: Sequence[int], *, places: int) -> list[int]:
@@ -329,19 +341,22 @@ def _chosen(worthy: Sequence[int], first_of_topic: Sequence[int], *, places: int
     return [worthy[place] for place in sorted(picked)]
 
 
-def _most_popular(shelf: Shelf, left: NDArray[np.bool_]) -> int | None:
-    return next((place for place in shelf.popular if left[place]), None)
-
-
-def _brief(ranking: Ranking, rest: list[int]) -> list[Line]:
-    return _lines(ranking, rest[:BRIEF_PLACES], BRIEF, repeat(None))
+def _best_but(named: Sequence[int], open_to: NDArray[np.int64]) -> list[int]:
+    """What is shown in brief."""
+    first = open_to[: len(named) + BRIEF_PLACES].tolist()
+    return [paper for paper in first if paper not in named][:BRIEF_PLACES]
 
 
 def _lines(
-    ranking: Ranking, papers: Sequence[int], section: str, reasons: Iterable[Reason | None]
+    ranking: Ranking, full: Sequence[int], reasons: Sequence[Reason], brief: Sequence[int]
 ) -> list[Line]:
-    scores = ranking.score[list(papers)].round(SCORE_DECIMALS).tolist()
+    scores = _scores(ranking, [*full, *brief])
     return [
-        Line(paper, section, score, reason)
-        for paper, score, reason in zip(papers, scores, reasons, strict=False)
+        *map(Line, full, repeat(FULL), scores, reasons),
+        *map(Line, brief, repeat(BRIEF), scores[len(full) :]),
     ]
+
+
+def _scores(ranking: Ranking, papers: list[int]) -> list[float]:
+    scores: list[float] = ranking.score[papers].round(SCORE_DECIMALS).tolist()
+    return scores

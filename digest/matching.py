@@ -77,11 +77,14 @@ class Matcher:
             self._found.put(rule, found)
         return found
 
-    def bonus(self, rules: Sequence[Rule]) -> NDArray[np.float64]:
-        """Per paper, the best single bonus: ten matching keywords are no tenfold reason."""
-        best = np.zeros(len(self._papers))
+    def bonus(self, rules: Sequence[Rule]) -> NDArray[np.float64] | None:
+        """Per paper, the best single bonus: ten matching keywords are no tenfold reason. None
+        where nothing matches.
+        """
+        best = None
         for rule in rules:
             if places := list(self.places(rule)):
+                best = np.zeros(len(self._papers)) if best is None else best
                 best[places] = np.maximum(best[places], BONUS[rule.kind])
         return best
 

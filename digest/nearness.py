@@ -180,22 +180,25 @@ class Space:
             counts=~self._own(wanted, named),
             tokens=mean @ self._encoder.tokens([each.words for each in named]),
         )
-        sides = self._sides(asked, DISLIKE_WEIGHT)
+        mixed = asked.mixed(DISLIKE_WEIGHT)
+        sides = self._sides(asked, mixed, DISLIKE_WEIGHT)
         z = self._joined(asked, sides)
         # Less of one thing is not more of another: dislikes only lower.
         some = np.flatnonzero(np.diff(asked.disliked.indptr))
         if len(some):
             others = asked.only(some)
-            z[some] = np.minimum(z[some], self._joined(others, self._sides(others, 0.0)))
-        topics = self._within(asked.mixed(DISLIKE_WEIGHT) @ rows.matrix, rows.terms)
+            liking = self._sides(others, others.mixed(0.0), 0.0)
+            z[some] = np.minimum(z[some], self._joined(others, liking))
+        topics = self._within(mixed @ rows.matrix, rows.terms)
         closest = self._closest(asked, sides, recipes, row_of)
         return [
             Standing(z[topic].copy(), closest[topic], *_row(topics, topic))
             for topic in range(len(recipes))
         ]
 
-    def _sides(self, asked: _Asked, dislike_weight: float) -> _Sides:
-        words, deviation = self._by_words(asked, dislike_weight)
+    def _sides(self, asked: _Asked, mixed: Any, dislike_weight: float) -> _Sides:
+        """mixed: `asked.mixed` with that weight."""
+        words, deviation = self._by_words(asked, mixed)
         if self._meant is None:
             return _Sides(words, deviation)
         aims = Aims.of(
@@ -222,7 +225,7 @@ class Space:
         return _Sides(words, deviation, meaning, spread, np.where(known, share, 1.0))
 
     def _by_words(
-        self, asked: _Asked, dislike_weight: float
+        self, asked: _Asked, mixed: Any
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(topics, papers), and how far nearness spreads: (topics, 1).
 
@@ -230,7 +233,7 @@ class Space:
         every other shares them with this topic too (as a chi-square table expects, from its row
         and its column), and its numbers spread the wider.
         """
-        near = asked.mixed(dislike_weight) @ asked.near
+        near = mixed @ asked.near
         if not near.size:
             return near[:, : self._size], np.ones((len(near), 1))
         level = self._ordinarily(near, asked.counts) / self._common[self._size :].mean()
@@ -299,7 +302,10 @@ class Space:
         lines = _Lines.of(named, rows)
         if lines.texts:
             covered = _dense(self._within(lines.shares, rows.terms) @ self._having)
-            near[lines.texts] *= np.maximum.reduceat(covered, lines.starts, axis=0)
+            best = covered[lines.firsts]
+            for line, text in lines.others:  # few: numpy's reduceat takes ten times as long
+                np.maximum(best[text], covered[line], out=best[text])
+            near[lines.texts] *= best
         return near
 
     def _within(self, matrix: Any, terms: NDArray[np.uint64]) -> Any:
@@ -419,24 +425,30 @@ class _Sides(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Lines:
     """The lines of the topics' own texts. shares: (lines, columns), what part of its line each
-    single word is. starts: the first line of each text; texts: its row.
+    single word is. texts: the row of each text; firsts: its first line. others: further lines, each
+    with its text's place among `texts`.
     """
 
     shares: Any
-    starts: list[int]
     texts: list[int]
+    firsts: list[int]
+    others: list[tuple[int, int]]
 
     @classmethod
     def of(cls, named: Sequence[Text], rows: vectors.Rows) -> _Lines:
-        starts, texts = [], []
+        texts: list[int] = []
+        firsts: list[int] = []
+        others: list[tuple[int, int]] = []
         words: list[int] = []
         row_of_word: list[int] = []
         sizes: list[int] = []
         for row, text in enumerate(named):
             lines = _words_of_lines(text.said)
+            first = len(sizes)
             if lines:
-                starts.append(len(sizes))
+                firsts.append(first)
                 texts.append(row)
+            others += [(first + n, len(texts) - 1) for n in range(1, len(lines))]
             for line in lines:
                 words += line
                 row_of_word += [row] * len(line)
@@ -446,7 +458,8 @@ class _Lines:
         weights = _cells(rows.matrix, np.array(row_of_word, np.int64), columns)
         share = weights / np.bincount(line_of_word, weights)[line_of_word]
         shape = (len(sizes), len(rows.terms))
-        return cls(sparse.csr_array((share, (line_of_word, columns)), shape=shape), starts, texts)
+        shares = sparse.csr_array((share, (line_of_word, columns)), shape=shape)
+        return cls(shares, texts, firsts, others)
 
 
 def _mean(values: NDArray[np.float64], counts: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -37,8 +37,7 @@ class RuleKind(StrEnum):
     CATEGORY = "category"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """An exact thing to match: a phrase, a person, an organization, an arXiv category."""
 
     kind: RuleKind

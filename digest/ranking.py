@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -20,9 +21,10 @@ from papers import vectors
 
 from .matching import BONUS as BONUS
 from .matching import Matcher, plain
+from .nearness import NUMBERS_KEPT, Part, Recipe, Space, Standing, Text
 from .nearness import Z_CAP as Z_CAP
-from .nearness import Part, Recipe, Space, Standing, Text
 from .profile import Key, Profile, Title, TopicProfile, Weights
+from .recent import Recent
 
 TRENDING_WEIGHT = 0.5
 AGE_HALF_LIFE_DAYS = 3.0
@@ -63,6 +65,7 @@ class Reading:
 
     space: Space
     matcher: Matcher
+    joined: Recent[Any, NDArray[np.float64]] = field(default_factory=lambda: Recent(NUMBERS_KEPT))
 
     @classmethod
     def of(
@@ -87,12 +90,14 @@ class Corpus:
     def __init__(self, papers: Sequence[PaperFacts], reading: Reading) -> None:
         """reading: of papers that say the same, in the same order."""
         self.papers = papers
-        self.space, self.matcher = reading.space, reading.matcher
+        self.space, self.matcher, self.joined = reading.space, reading.matcher, reading.joined
         self.prior = _prior(papers)
         self.place_of = {paper.paper_id: place for place, paper in enumerate(papers)}
         self.place_of_title = {plain(paper.title): place for place, paper in enumerate(papers)}
         self.nothing_muted = np.zeros(len(papers), np.bool_)
         self.nothing_muted.flags.writeable = False
+        self.first_topic = np.zeros(len(papers), np.int64)
+        self.first_topic.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,21 +211,30 @@ def _best_topic(
     if profile.is_empty:
         size = len(corpus.papers)
         return np.zeros(size), np.full(size, -1)
-    by_topic = np.array(
-        [
-            _with_bonus(topic, standing, corpus)
-            for topic, standing in zip(profile.topics, standings, strict=True)
-        ]
-    )
-    return by_topic.max(axis=0), by_topic.argmax(axis=0)
+    relevance, *others = map(_with_bonus, profile.topics, standings, repeat(corpus))
+    best = corpus.first_topic
+    for topic, other in enumerate(others, 1):
+        best = np.where(other > relevance, topic, best)  # of equals the first
+        relevance = np.maximum(relevance, other)
+    return relevance, best
 
 
 def _with_bonus(topic: TopicProfile, standing: Standing, corpus: Corpus) -> NDArray[np.float64]:
     if not topic.rules:
         return standing.z
-    bonus = corpus.matcher.bonus(topic.rules)
+    key = standing.key, topic.rules
+    joined: NDArray[np.float64] | None = corpus.joined.get(key)
+    if joined is None:
+        joined = _joined(standing.z, corpus.matcher.bonus(topic.rules))
+        corpus.joined.put(key, joined, len(joined))
+    return joined
+
+
+def _joined(z: NDArray[np.float64], bonus: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    if bonus is None:
+        return z
     # A named person is wanted whatever the paper is about: no far topic takes from the bonus.
-    return np.where(bonus > 0, np.maximum(standing.z, 0) + bonus, standing.z)
+    return np.where(bonus > 0, np.maximum(z, 0) + bonus, z)
 
 
 def _muted(profile: Profile, corpus: Corpus) -> NDArray[np.bool_]:

@@ -51,14 +51,12 @@ class StaticModel:
 
     def of(self, bags: Iterable[Bag]) -> NDArray[np.float32]:
         """The same for texts whose words are counted already."""
-        known = [self._known(each) for each in bags]
-        starts = np.concatenate([[0], np.cumsum([len(places) for places, _ in known])])
-        places = np.concatenate([places for places, _ in known]) if known else np.empty(0, np.int64)
-        used, columns = np.unique(places, return_inverse=True)
+        known = self._known(list(bags))
+        used, columns = np.unique(known.places, return_inverse=True)
         # Only the rows in use, and in float64: what a text means does not depend on its neighbours.
-        counts = np.concatenate([often for _, often in known]) if known else np.empty(0)
-        shape = (len(known), len(used))
-        said = sparse.csr_array((counts * self.weights[places], columns, starts), shape=shape)
+        weights = known.often * self.weights[known.places]
+        shape = (known.texts, len(used))
+        said = sparse.csr_array((weights, (known.rows, columns)), shape=shape)
         sums = said @ self.rows[used].astype(np.float64)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         unit: NDArray[np.float32] = (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
@@ -83,13 +81,32 @@ class StaticModel:
             np.frombuffer(table, np.int8, offset=12 * size).reshape(size, dimensions),
         )
 
-    def _known(self, words: Bag) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Places of its terms in the table, ascending, and what each counts."""
-        places = np.minimum(np.searchsorted(self.terms, words.terms), len(self.terms) - 1)
-        is_known = self.terms[places] == words.terms
-        if not is_known.any():
-            return np.zeros(1, np.int64), np.ones(1)
-        return places[is_known], 1 + np.log(words.counts[is_known].astype(np.float64))
+    def _known(self, bags: Sequence[Bag]) -> _Known:
+        """What the table has of the texts' terms; of a text of which it has none, the middle."""
+        terms = np.concatenate([np.empty(0, np.uint64), *(each.terms for each in bags)])
+        counts = np.concatenate([np.empty(0, np.uint16), *(each.counts for each in bags)])
+        rows = np.repeat(np.arange(len(bags)), np.array([len(each.terms) for each in bags], int))
+        places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
+        is_known = self.terms[places] == terms
+        empty = np.flatnonzero(np.bincount(rows[is_known], minlength=len(bags)) == 0)
+        return _Known(
+            texts=len(bags),
+            rows=np.concatenate([rows[is_known], empty]),
+            places=np.concatenate([places[is_known], np.zeros(len(empty), np.int64)]),
+            often=np.concatenate(
+                [1 + np.log(counts[is_known].astype(np.float64)), np.ones(len(empty))]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Some texts' terms, each with its text's row, its place in the table, and what it counts."""
+
+    texts: int
+    rows: NDArray[np.int64]
+    places: NDArray[np.int64]
+    often: NDArray[np.float64]
 
 
 @lru_cache(maxsize=1)

@@ -120,13 +120,25 @@ class Bag:
     @classmethod
     def from_bytes(cls, code: bytes) -> Self:
         """Raises ValueError where `code` is not a whole number of 10-byte terms."""
-        size, rest = divmod(len(code), 10)
-        if rest:
+        bag, _ = cls.together([code])
+        return bag
+
+    @classmethod
+    def together(cls, codes: Sequence[bytes]) -> tuple[Self, NDArray[np.int64]]:
+        """The terms of many texts, one text's after the other's, and how many each has. Raises
+        ValueError where a code is not a whole number of 10-byte terms.
+        """
+        if any(len(code) % 10 for code in codes):
             raise ValueError("not a stored bag of words")
-        terms, counts = (
-            np.frombuffer(code, "<u8", size), np.frombuffer(code, "<u2", size, offset=8 * size)
-        )  # fmt: skip
-        return cls(terms.astype(np.uint64, copy=False), counts.astype(np.uint16, copy=False))
+        sizes = [len(code) // 10 for code in codes]
+        both = list(zip(codes, sizes, strict=True))
+        terms = np.frombuffer(b"".join(code[: 8 * size] for code, size in both), "<u8")
+        counts = np.frombuffer(b"".join(code[8 * size :] for code, size in both), "<u2")
+        all_terms, all_counts = (
+            terms.astype(np.uint64, copy=False),
+            counts.astype(np.uint16, copy=False),
+        )
+        return cls(all_terms, all_counts), np.array(sizes, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,17 +199,18 @@ class WordEncoder:
         return bag(text).to_bytes()
 
     def tokens(self, codes: Sequence[bytes]) -> NDArray[np.float64]:
-        return np.array([Bag.from_bytes(code).counts.sum() for code in codes], np.float64)
+        together, sizes = Bag.together(codes)
+        rows = np.repeat(np.arange(len(codes)), sizes)
+        tokens: NDArray[np.float64] = np.bincount(rows, together.counts, len(codes)).astype(float)
+        return tokens
 
     def rows(self, codes: Sequence[bytes]) -> Rows:
-        bags = [Bag.from_bytes(code) for code in codes]
-        lengths = [len(each.terms) for each in bags]
-        flat = np.concatenate([each.terms for each in bags]) if bags else np.empty(0, np.uint64)
-        terms, columns = np.unique(flat, return_inverse=True)
-        counts = np.concatenate([each.counts for each in bags]) if bags else np.empty(0)
-        weights = (1 + np.log(np.maximum(counts, 1))) * self.frequencies.idf(terms)[columns]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        matrix = sparse.csr_array((weights, columns, indptr), shape=(len(bags), len(terms)))
+        together, sizes = Bag.together(codes)
+        terms, columns = np.unique(together.terms, return_inverse=True)
+        counts = np.maximum(together.counts, 1)
+        weights = (1 + np.log(counts)) * self.frequencies.idf(terms)[columns]
+        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        matrix = sparse.csr_array((weights, columns, indptr), shape=(len(codes), len(terms)))
         return Rows(unit_rows(matrix), terms)
 
 
@@ -282,13 +295,13 @@ def bag(text: str) -> Bag:
 
 def terms(text: str) -> list[str]:
     """Its stemmed words and pairs of neighbouring words, in order, with repetitions."""
-    stems = [stem for stem, _ in _stemmed(composed(text))]
-    return stems + [f"{a} {b}" for a, b in pairwise(stems)]
+    stems = _stems(text)
+    return [*stems, *[f"{a} {b}" for a, b in pairwise(stems)]]
 
 
 def word_ids(text: str) -> list[int]:
     """The term ids of its single words."""
-    return [term_id(stem) for stem, _ in _stemmed(composed(text))]
+    return list(map(term_id, _stems(text)))
 
 
 def surfaces(text: str) -> dict[int, str]:
@@ -302,13 +315,18 @@ def surfaces(text: str) -> dict[int, str]:
 
 def spans(text: str) -> dict[int, tuple[int, int]]:
     """From term id to where the term is spelled first in a text that is `composed`."""
-    words = _stemmed(text)
+    words = [
+        (stem, *where.span())
+        for where in WORD.finditer(text)
+        if (stem := _telling(where.group().lower())) is not None
+    ]
     found: dict[int, tuple[int, int]] = {}
-    for (first, start), (second, end) in pairwise(words):
-        if not BREAK.search(text, start.end(), end.start()):
-            found.setdefault(term_id(f"{first} {second}"), (start.start(), end.end()))
-    for stem, word in words:
-        found.setdefault(term_id(stem), word.span())
+    for (first, start, stop), (second, begin, end) in pairwise(words):
+        between = text[stop:begin]
+        if between == " " or not BREAK.search(between):
+            found.setdefault(term_id(f"{first} {second}"), (start, end))
+    for stem, start, end in words:
+        found.setdefault(term_id(stem), (start, end))
     return found
 
 
@@ -316,14 +334,19 @@ def spelling(text: str, start: int, end: int) -> str:
     return " ".join(text[start:end].lower().split())
 
 
-def _stemmed(text: str) -> list[tuple[str, re.Match[str]]]:
-    """(stem, where it stands) of every word that is not a stop word."""
-    words = ((word.group().lower(), word) for word in WORD.finditer(text))
-    return [
-        (stem(word), where)
-        for word, where in words
-        if word not in STOP_WORDS and (len(word) > 1 or not word.isascii())
-    ]
+@lru_cache(maxsize=2_000)  # a topic's words are counted, and looked at line by line
+def _stems(text: str) -> tuple[str, ...]:
+    """Of every word that is not a stop word, in order, with repetitions."""
+    stems = [_telling(word.lower()) for word in WORD.findall(composed(text))]
+    return tuple(stem for stem in stems if stem is not None)
+
+
+@lru_cache(maxsize=200_000)
+def _telling(word: str) -> str | None:
+    """Its stem; none of a stop word, or of a single letter that is no word in its language."""
+    if word in STOP_WORDS or (len(word) == 1 and word.isascii()):
+        return None
+    return stem(word)
 
 
 def phrase(text: str) -> str:

@@ -140,6 +140,13 @@ def test_the_popular_place_is_never_taken_from_a_topic():
     assert full(items) == [1, 4]
 
 
+def test_the_popular_place_does_not_say_again_what_a_near_duplicate_says():
+    papers = papers_of(3, trending=[0, 0.9, 0.5], groups=[(9, 1), (9, 1)])
+    assert full(chosen(ranked([3, 0, 0]), papers)) == [1, 3]
+    assert full(chosen(ranked([3, 0, 0]), papers, allowed=[False, True, True])) == []
+    assert full(chosen(ranked([0, 0, 3]), papers, allowed=[False, True, True])) == [3, 2]
+
+
 def test_what_is_hardly_popular_is_not_called_so():
     assert full(chosen(ranked([3, 0]), papers_of(2, trending=[0, 0.2]))) == [1]
 

@@ -142,6 +142,18 @@ def test_a_row_does_not_depend_on_its_company(encoder):
     assert np.array_equal(together.matrix.toarray()[0, columns], alone.matrix.toarray()[0])
 
 
+def test_a_text_is_as_long_as_its_words_and_pairs_whoever_is_read_beside_it(encoder):
+    codes = [encoder.encode(text) for text in ("robots see robots", "", "robots")]
+    assert encoder.tokens(codes).tolist() == [5, 0, 1]
+    assert encoder.tokens([]).tolist() == []
+
+
+def test_one_broken_code_among_others_is_an_error(encoder):
+    codes = [encoder.encode("robots"), b"x" * 11]
+    with pytest.raises(ValueError, match="bag of words"):
+        encoder.rows(codes)
+
+
 def test_texts_about_the_same_are_nearer_than_others(encoder):
     matrix = encoder.rows([encoder.encode(text) for text in TEXTS]).matrix
     cosine = (matrix @ matrix.T).toarray()
