@@ -151,3 +151,15 @@ def test_reasons_under_names_of_the_readers_own_have_an_end(monkeypatch):
         (ranked,) = ranking.rank([who], everything, texts=texts([who]))
         assert ranked.explain(3).kind == "author"
     assert len(everything.space.said) <= 100
+
+
+def test_of_several_lines_the_one_that_a_paper_covers_best_counts():
+    """However many there are, and whichever comes first: a line is one thing that may be met."""
+    lines = ["bees in winter", "tulips", "speech recognition"]
+    asked = [TopicFacts("mine", texts=("\n".join(order),)) for order in (lines, lines[::-1])]
+    first, last = (rank_one(reader(each), DAY) for each in asked)
+    alone = rank_one(reader(TopicFacts("mine", texts=("speech recognition",))), DAY)
+    heard = next(n for n, each in enumerate(DAY) if each.title == SPEECH.partition("\n")[0])
+    assert np.allclose(first.relevance, last.relevance)
+    assert first.relevance[heard] > 0.5 * alone.relevance[heard] > 0
+    assert set(first.explain(heard).terms) == {"speech", "recognition"}
