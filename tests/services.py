@@ -404,7 +404,9 @@ def free_port() -> int:
 def wait_for(
     condition: Callable[[], Any], *, say: Callable[[], str], within_seconds: float = 20
 ) -> None:
-    deadline = time.monotonic() + within_seconds
+    """Asked seldom where it takes long: a question may cost a connection."""
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, say()
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        assert waited < within_seconds, say()
+        time.sleep(min(max(0.05, waited / 20), 0.5))

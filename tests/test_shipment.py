@@ -4,6 +4,7 @@ folder, and the commands of docker-compose.yml with their own environment on rea
 
 from __future__ import annotations
 
+import compileall
 import configparser
 import json
 import os
@@ -359,7 +360,9 @@ def fits(path: PurePosixPath, pattern: str) -> bool:
 
 
 def build_image(folder: Path) -> Path:
-    """What the Dockerfile copies, out of what .dockerignore lets through."""
+    """What the Dockerfile copies, out of what .dockerignore lets through, and
+    compiled as there.
+    """
 
     def left_out(where: str, names: list[str]) -> list[str]:
         inside = PurePosixPath(Path(where).relative_to(PROJECT))
@@ -371,6 +374,8 @@ def build_image(folder: Path) -> Path:
         else:
             folder.mkdir(exist_ok=True)
             shutil.copy(PROJECT / source, folder / target)
+    assert "RUN python -m compileall -q ." in dockerfile()
+    assert compileall.compile_dir(folder, quiet=1)
     return folder
 
 
