@@ -36,7 +36,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import lsmr
 
 from .vectors import Bag, unaccented, unit_rows
 
@@ -156,6 +155,9 @@ class TextPrior:
     @classmethod
     def fit(cls, codes: Sequence[bytes], lifts: NDArray[np.float64]) -> Self:
         """codes, lifts: of settled papers, in one order."""
+        # A tenth of what starting takes, and needed once a day.
+        from scipy.sparse.linalg import lsmr
+
         rows, terms = _rows(codes)
         counts = np.bincount(rows.indices, minlength=len(terms))
         kept = np.flatnonzero(counts >= RARE)
