@@ -22,8 +22,9 @@ def noted() -> dict[str, object]:
 
 
 @pytest.fixture
-def scheduler() -> beat.Scheduler:
+def scheduler(time_machine) -> beat.Scheduler:
     """As `celery beat` makes it; its broker is in memory."""
+    time_machine.move_to(DUE, tick=False)
     app.loader.import_default_modules()
     return beat.Scheduler(app)
 
