@@ -140,5 +140,7 @@ def test_a_clock_that_is_set_stops_no_round(db, scheduler, monkeypatch, time_mac
     monkeypatch.setattr(beat, "_ahead_seconds", lambda: ahead + hours * 3600)
     time_machine.shift(hours * 3600)
     after = turns(130)
+    # Set ahead, each task is due at once; put back, none is.
+    at_once = len(scheduler.schedule) if hours > 0 else 0
     assert before >= 2
-    assert abs(after - before) <= before / 2
+    assert abs(after - at_once - before) <= before / 2
