@@ -17,6 +17,8 @@ from digest.models import Digest
 from subscribers import topics
 from tests.factories import DUE, SUNDAY, make_edition, make_paper, make_reader
 
+pytestmark = pytest.mark.pure  # a browser minds the policy, whatever the database
+
 PASSWORD = "a-password-for-the-browser"
 POLICY = {
     "default-src": "'none'",

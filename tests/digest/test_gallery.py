@@ -43,6 +43,7 @@ def test_strangers_find_nothing_there(client, db):
         assert client.get(address, REMOTE_ADDR="203.0.113.7").status_code == 404
 
 
+@pytest.mark.pure  # no row is read
 def test_whoever_sits_at_the_machine_sees_each_mail_in_each_state(client, db):
     index = client.get(reverse("digest:mail_gallery")).content.decode()
     for name in NAMES:

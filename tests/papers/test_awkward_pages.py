@@ -31,7 +31,8 @@ NOW = utc("2026-11-23T12:00")
 SUNDAY = date(2026, 11, 22)
 PHONE = {"width": 390, "height": 844}
 
-pytestmark = pytest.mark.django_db
+# What a page looks like is the same on any database.
+pytestmark = [pytest.mark.django_db, pytest.mark.pure]
 
 
 @pytest.fixture(autouse=True)
