@@ -72,11 +72,15 @@ def play(
     ) as stage:
         with Observer(stage.ledger) as observer:
             _run(scenario, stage, wanted)
-            wait_until(lambda: not stage.ledger.unfinished(), within_seconds=PATIENCE_SECONDS,
-                       every_seconds=0.2)  # fmt: skip
+            wait_until(lambda: _is_over(stage), within_seconds=PATIENCE_SECONDS, every_seconds=0.2)
         return _outcome(
             scenario, stage, observer, kind=kind, wanted=wanted, seconds=time.monotonic() - began
         )
+
+
+def _is_over(stage: Stage) -> bool:
+    stage.revive()
+    return not stage.ledger.unfinished()
 
 
 def _run(scenario: Scenario, stage: Stage, wanted: Wanted) -> None:

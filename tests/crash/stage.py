@@ -174,6 +174,15 @@ class Stage:
         self.kills += 1
         return True
 
+    def revive(self) -> None:
+        """Starts what has ended by itself, as docker's and systemd's restarting do: Celery's worker
+        gives up where a child is killed while its pool is being started.
+        """
+        for name, process in self.processes.items():
+            if not process.is_alive():
+                process.start()
+                self.say(f"{name} had ended, and was started again")
+
     def order(self, verb: str) -> None:
         """Tells the sink what to do with the mail that comes next."""
         with (
