@@ -369,7 +369,8 @@ _DARK = "(prefers-color-scheme: dark)"
 
 
 def _light(html: str) -> str:
-    return html.replace(_DARK, "not all")
+    """Also to a browser that is set to dark, which would paint the ground behind it black."""
+    return html.replace(_DARK, "not all").replace("light dark", "only light")
 
 
 def _with(html: str, css: str) -> str:
@@ -385,7 +386,7 @@ def _inverted(html: str) -> str:
 
 
 def _unstyled(html: str) -> str:
-    return _STYLE.sub("", html)
+    return _STYLE.sub("", _light(html))
 
 
 STATES: dict[str, tuple[str | Promise, Callable[[str], str]]] = {

@@ -66,6 +66,8 @@ def test_staff_see_it_from_anywhere(admin_client):
 def test_the_states_are_what_they_say():
     html = next(each.html for each in gallery.exhibits() if each.name == "ordinary")
     assert "prefers-color-scheme" not in gallery.in_state(html, "light")
+    for name in ("light", "unstyled", "bare"):
+        assert "light dark" not in gallery.in_state(html, name)
     assert "@media all" in gallery.in_state(html, "dark")
     assert "invert(1)" in gallery.in_state(html, "inverted")
     assert "<style" not in gallery.in_state(html, "unstyled")
